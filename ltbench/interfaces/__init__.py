@@ -1,0 +1,35 @@
+"""The plugin author's contract: one abstract base class per kind of component."""
+
+from ltbench.interfaces.classifier import Batch, Batches, Classifier, Stage
+from ltbench.interfaces.context import Context, ReferenceModel, Stateful, Task
+from ltbench.interfaces.dataset import Dataset, ImageTable, Splits
+from ltbench.interfaces.generator import Generator, Guide
+from ltbench.interfaces.loss import Loss
+from ltbench.interfaces.metric import GenerationRecord, Metric, PredictionRecord
+from ltbench.interfaces.sampler import ClassSampler, EpochPlan, EpochView, Feedback, Sampler, in_batches
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "ClassSampler",
+    "Classifier",
+    "Context",
+    "Dataset",
+    "EpochPlan",
+    "EpochView",
+    "Feedback",
+    "GenerationRecord",
+    "Generator",
+    "Guide",
+    "ImageTable",
+    "Loss",
+    "Metric",
+    "PredictionRecord",
+    "ReferenceModel",
+    "Sampler",
+    "Splits",
+    "Stage",
+    "Stateful",
+    "Task",
+    "in_batches",
+]
