@@ -24,13 +24,19 @@ def frechet_distance(mu1: np.ndarray, cov1: np.ndarray, mu2: np.ndarray, cov2: n
     return _frechet(mean1, _root(cov1, len(mean1)), mean2, _root(cov2, len(mean2)))
 
 
-def frechet_from_features(a: np.ndarray, b: np.ndarray) -> float:
+def frechet_from_features(a: np.ndarray, b: np.ndarray, *, weights_b: np.ndarray | None = None) -> float:
     """Squared Frechet distance of the Gaussians fitted to features (n, d) and (m, d), ddof = 1.
 
-    Also defined for n <= d, where it is mostly sample-size bias: compare at equal n and print a floor.
+    weights_b (m,) >= 0: weigh the rows of b, for example to the class mix of a. Also defined for n <= d, where it is
+    mostly sample-size bias: compare at equal n and print a floor.
     """
     a, b = checked_features(a, b, least=2)
-    return _frechet(*_factor(a), *_factor(b))
+    if weights_b is not None:
+        weights_b = np.asarray(weights_b, dtype=np.float64)
+        if weights_b.shape != (len(b),) or not (weights_b >= 0).all() or (weights_b > 0).sum() < 2:
+            raise ContractError(f"weights_b must be ({len(b)},), >= 0 and positive for at least 2 rows")
+        b, weights_b = b[weights_b > 0], weights_b[weights_b > 0]
+    return _frechet(*_factor(a), *_factor(b, weights_b))
 
 
 def kernel_distance(
@@ -119,11 +125,15 @@ def checked_features(a: np.ndarray, b: np.ndarray, least: int) -> tuple[np.ndarr
     return a, b
 
 
-def _factor(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _factor(features: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean (d,) and a factor F (min(n, d), d) of the covariance F^T F."""
-    mean = features.mean(axis=0)
-    centred = (features - mean) / np.sqrt(len(features) - 1)
-    return mean, np.linalg.qr(centred, mode="r") if len(centred) > centred.shape[1] else centred
+    share = np.full(len(features), 1.0) if weights is None else weights
+    share = share / share.sum()
+    mean = share @ features
+    centred = np.sqrt(share / (1 - (share**2).sum()))[:, None] * (features - mean)
+    if len(centred) <= centred.shape[1]:
+        return mean, centred
+    return mean, np.asarray(np.linalg.qr(centred, mode="r"))
 
 
 def _root(cov: np.ndarray, d: int) -> np.ndarray:

@@ -118,7 +118,7 @@ def write_result(folder: Path | str, data: Mapping[str, Any], predictions: Mappi
     predictions: ids (N,), y_true (N,), probs (N, C) of the test part and the same with `val_` of the validation part.
     """
     folder = Path(folder)
-    columns = _checked_columns(predictions)
+    columns: Any = _checked_columns(predictions)
     atomic_write(folder / PREDICTIONS, lambda file: np.savez_compressed(file, **columns))
     checksums = {name: sha256(folder / name) for name in FILES if (folder / name).is_file()}
     atomic_write(folder / RESULT, to_json({"schema": SCHEMA, **data, "files": checksums}))
@@ -156,7 +156,7 @@ def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def _checked_columns(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     for part in ("", "val_"):
         try:
             ids, y_true, probs = (np.asarray(predictions[part + name]) for name in ("ids", "y_true", "probs"))

@@ -1,0 +1,26 @@
+"""The metric "classification": `ltbench.metrics.classification` of the stored predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ltbench.interfaces import Metric, PredictionRecord
+from ltbench.metrics import classification
+
+
+class Classification(Metric):
+    """All classification metrics; groups: see `ltbench.metrics.class_groups`."""
+
+    higher_is_better = {  # noqa: RUF012
+        **dict.fromkeys(("macro_f1", "balanced_accuracy", "mcc", "accuracy", "macro_precision", "macro_recall"), True),
+        **dict.fromkeys(("weighted_recall", "macro_specificity", "auc", "quadratic_kappa"), True),
+        **dict.fromkeys(("many_accuracy", "medium_accuracy", "few_accuracy"), True),
+        **dict.fromkeys(("ece", "nll", "brier"), False),
+    }
+
+    def __init__(self, *, groups: Any = None) -> None:
+        self.groups = groups
+
+    def compute(self, record: PredictionRecord) -> dict[str, Any]:
+        """Every key of `ltbench.metrics.classification`."""
+        return classification(record.y_true, record.probs, record.train_counts, self.groups)
