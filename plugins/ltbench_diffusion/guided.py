@@ -1,0 +1,213 @@
+"""The generator `guided-ddpm`: a small pixel diffusion model steered by a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltbench.errors import ContractError, NonFinite
+from ltbench.interfaces import Context, Generator, Guide, ImageTable
+from ltbench_diffusion import options
+from ltbench_diffusion.ddim import Guidance, sample_loop
+from ltbench_diffusion.images import resized, to_signed, to_uint8
+from ltbench_diffusion.unet import UNetTraining, build_unet, fit_shape, load_unet
+
+REDRAWS = 2
+
+
+class GuidedDDPM(Generator):
+    """DDIM samples of an (un)conditional U-Net, guided by log p(class | image); Li et al. 2024, equations 1 to 4.
+
+    Of the fit: conditioning "none" or "class"; size in px (None: the image's side, at most max_size); widths, blocks
+    and attention (largest map in px with self-attention) of the U-Net; train_steps, train_batch, lr, ema; unet_path, a
+    trained U-Net. Of sampling: guide "current" (the classifier in training), "reference" (one trained beforehand) or
+    "none"; scale, guidance_input, guidance_form, clamp_guided_x0, guidance_start and guidance_stop as in
+    `ddim.Guidance`; steps, eta; sample_batch. Raises UserError for values out of range.
+    """
+
+    TIERS = options.TIERS
+    fit_options: ClassVar[frozenset[str] | None] = frozenset(options.FIT)
+
+    def __init__(
+        self,
+        *,
+        conditioning: str = "none",
+        size: int | None = None,
+        max_size: int = 32,
+        widths: Sequence[int] = (16, 32, 32),
+        blocks: int = 1,
+        attention: int = 8,
+        train_steps: int = 1500,
+        train_batch: int = 64,
+        lr: float = 1e-3,
+        ema: float = 0.99,
+        unet_path: str | None = None,
+        guide: str = "current",
+        scale: float = 1.0,
+        guidance_input: str = "x0_pred",
+        guidance_form: str = "adm",
+        clamp_guided_x0: bool = False,
+        guidance_start: float = 0.0,
+        guidance_stop: float = 1.0,
+        steps: int = 20,
+        eta: float = 0.0,
+        sample_batch: int = 256,
+    ) -> None:
+        values = {name: value for name, value in locals().items() if name != "self"}
+        options.check(values)
+        self.options = {**values, "widths": [int(w) for w in widths]}
+        self.guide, self.steps, self.eta, self.sample_batch = guide, steps, eta, sample_batch
+        self.guidance = Guidance(scale, guidance_input, guidance_form, clamp_guided_x0, guidance_start, guidance_stop)
+        self.conditional = conditioning == "class"
+        self.guided = guide == "current" and scale != 0
+        self._notes: dict[str, float] = {}
+
+    def fit(self, table: ImageTable, context: Context) -> None:
+        o = self.options
+        self.num_classes, self.device, self.autocast = context.task.num_classes, context.device, context.autocast
+        self.class_names = context.task.class_names
+        self.side: tuple[int, int] = (table.images.shape[1], table.images.shape[2])
+        size, widths = fit_shape(max(self.side), o["max_size"], o["widths"])
+        if o["size"]:
+            size, widths = fit_shape(o["size"], o["size"], o["widths"])
+        self.shape = (table.images.shape[3], size, size)
+        self.reference = context.reference("guide") if self.guide == "reference" and self.guidance.scale else None
+        classes = self.num_classes if self.conditional else None
+        if o["unet_path"]:
+            unet = load_unet(o["unet_path"], size=size, channels=self.shape[0], num_classes=classes)
+            self.unet = unet.to(self.device).eval().requires_grad_(False)
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(context.rng("unet-start").integers(2**63)))
+            unet = build_unet(
+                size=size,
+                channels=self.shape[0],
+                widths=widths,
+                blocks=o["blocks"],
+                attention=o["attention"],
+                num_classes=classes,
+            )
+        self.unet = self._train(unet.to(self.device), table, context)
+
+    def _train(self, unet: Any, table: ImageTable, context: Context) -> Any:
+        o, total = self.options, self.options["train_steps"]
+        training = UNetTraining(unet, lr=o["lr"], ema=o["ema"], total=total)
+        images = resized(table.images, self.shape[1:]).to(self.device)
+        labels = torch.as_tensor(table.labels).to(self.device)
+        for step in context.steps("unet", total, training, options={name: o[name] for name in options.FIT}):
+            rows = torch.randint(0, len(images), (o["train_batch"],), device=self.device)
+            loss = training.step(
+                to_signed(images[rows]), labels[rows] if self.conditional else None, step, self.autocast()
+            )
+            if (step % 100 == 99 or step == total - 1) and not torch.isfinite(loss):
+                raise NonFinite(
+                    f"diffusion loss is {loss.item()} at step {step}; lower it: --set generator.lr={o['lr'] / 3:g}"
+                )
+        return training.finish()
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted U-Net where `unet_path` can load it."""
+        self.unet.save_pretrained(folder)
+
+    def sample(
+        self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        counts = np.asarray(counts)
+        if counts.shape != (self.num_classes,) or (counts < 0).any():
+            raise ContractError(f"counts must be ({self.num_classes},) and >= 0, got {counts}")
+        judge = self._judge(guide)
+        labels = rng.permutation(np.repeat(np.arange(self.num_classes, dtype=np.int64), counts))
+        random = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        images, broken, zeroed = self._draw(labels, judge, random)
+        dropped = 0
+        for _ in range(REDRAWS):
+            if not broken.any():
+                break
+            dropped += int(broken.sum())
+            rows = np.flatnonzero(broken)
+            images[rows], broken[rows], again = self._draw(labels[rows], judge, random)
+            zeroed[rows] += again
+        if broken.any():
+            name = self.class_names[labels[np.argmax(broken)]]
+            raise NonFinite(
+                f"{int(broken.sum())} images stay constant or non-finite after {REDRAWS} redraws, first of class "
+                f"{name!r}; lower generator.scale={self.guidance.scale} or fit longer (generator.train_steps)"
+            )
+        self._check_zeroed(zeroed, labels)
+        saturated = float(np.isin(images, (0, 255)).mean()) if len(images) else 0.0
+        self._notes = {"saturated": saturated, "dropped": float(dropped), "zeroed": float(zeroed.sum())}
+        return images, labels
+
+    def _judge(self, guide: Guide | None) -> Guide | None:
+        """What steers the samples, or None."""
+        if self.guidance.scale == 0 or self.guide == "none":
+            return None
+        judge = guide if self.guide == "current" else self.reference
+        if judge is None:
+            raise ContractError("guided-ddpm needs a guide to sample; without one: --set generator.guide=none")
+        return judge
+
+    def _draw(
+        self, labels: np.ndarray, judge: Guide | None, random: torch.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images at the table's size, which of them are unusable (n,), and their steps without a gradient (n,)."""
+        start = torch.randn(len(labels), *self.shape, generator=random)
+        images = np.empty((len(labels), *self.side, self.shape[0]), dtype=np.uint8)
+        broken, zeroed = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=np.int64)
+        i = 0
+        while i < len(labels):
+            part = slice(i, i + self.sample_batch)
+            try:
+                x, missed = self._reverse(start[part], labels[part], judge, random)
+            except torch.cuda.OutOfMemoryError:
+                if self.sample_batch == 1:
+                    raise
+                torch.cuda.empty_cache()
+                self.sample_batch //= 2
+                continue
+            finite = torch.isfinite(x).flatten(1).all(1)
+            small = to_uint8(torch.nan_to_num(x))
+            flat = small.reshape(len(small), -1)
+            broken[part] = ~finite.cpu().numpy() | (flat.max(1) == flat.min(1))
+            zeroed[part] = missed.cpu().numpy()
+            images[part] = resized(small, self.side).permute(0, 2, 3, 1).numpy()
+            i += self.sample_batch
+        return images, broken, zeroed
+
+    def _reverse(
+        self, start: Tensor, labels: np.ndarray, judge: Guide | None, random: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        wanted = torch.as_tensor(labels).to(self.device)
+
+        def model(x: Tensor, t: int) -> Tensor:
+            with self.autocast():
+                return self.unet(x, t, class_labels=wanted if self.conditional else None).sample.float()
+
+        return sample_loop(
+            model,
+            start.to(self.device),
+            steps=self.steps,
+            eta=self.eta,
+            guidance=self.guidance,
+            log_prob=None if judge is None else lambda x, t: judge.log_prob(x, wanted),
+            generator=random,
+        )
+
+    def _check_zeroed(self, zeroed: np.ndarray, labels: np.ndarray) -> None:
+        guided = sum(self.guidance.active(i, self.steps) for i in range(self.steps))
+        if zeroed.sum() > 0.01 * len(labels) * guided:
+            worst = int(np.argmax(np.bincount(labels, weights=zeroed, minlength=self.num_classes)))
+            raise NonFinite(
+                f"the guide's gradient was not finite in {int(zeroed.sum())} of {len(labels) * guided} (image, step) "
+                f"pairs, most of class {self.class_names[worst]!r}, at generator.scale={self.guidance.scale}; "
+                "lower the scale or run the guide in float32"
+            )
+
+    def notes(self) -> dict[str, float]:
+        """saturated: share of pixels at 0 or 255; dropped: images drawn again; zeroed: (image, step) pairs unguided."""
+        return self._notes
