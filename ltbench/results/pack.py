@@ -1,0 +1,81 @@
+"""Finished cells as one archive, the same bytes for the same cells."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+from typing import IO
+
+from ltbench.errors import LtbenchError, UserError
+from ltbench.results.files import atomic_write
+from ltbench.results.record import FILES, RESULT
+from ltbench.results.store import iter_results
+
+MIB = 1 << 20
+BLOCK = 512
+
+
+def pack(root: Path | str, out: Path | str, *, part_size: float | None = None) -> list[Path]:
+    """Write the finished cells below `root` without weights as a tar (gzip where `out` ends in .gz or .tgz).
+
+    part_size: largest size of a file in MiB; more cells go into OUT-2.tar, OUT-3.tar ... and a cell is never cut.
+    Returns the files. Raises UserError when there is nothing to pack or a cell alone is over the size.
+    """
+    root, out = Path(root), Path(out)
+    cells = [_members(root, result.folder) for result in iter_results(root)]
+    if not cells:
+        raise UserError(f"no finished cell below {root}; run one first, or see: ltbench status --out {root}")
+    parts = _parts(cells, None if part_size is None else int(part_size * MIB))
+    paths = [out if index == 1 else _numbered(out, index) for index in range(1, len(parts) + 1)]
+    for path, members in zip(paths, parts, strict=True):
+        atomic_write(path, lambda file, members=members, path=path: _write(file, members, path))  # type: ignore[misc]
+    return paths
+
+
+def _members(root: Path, folder: Path) -> list[tuple[str, Path]]:
+    files = [folder / name for name in (RESULT, *FILES) if (folder / name).is_file()]
+    return [(path.relative_to(root).as_posix(), path) for path in files]
+
+
+def _parts(cells: list[list[tuple[str, Path]]], limit: int | None) -> list[list[tuple[str, Path]]]:
+    parts: list[list[tuple[str, Path]]] = [[]]
+    used = 0
+    for members in cells:
+        # Per file a header of one block, perhaps three more for a long name, and padding; two records end the file.
+        size = sum(4 * BLOCK + -(-path.stat().st_size // BLOCK) * BLOCK for _, path in members)
+        if limit is not None and size + 2 * tarfile.RECORDSIZE > limit:
+            raise UserError(
+                f"{members[0][1].parent} needs {size / MIB:.1f} MiB, more than the part size; raise --part-size"
+            )
+        if limit is not None and parts[-1] and used + size + 2 * tarfile.RECORDSIZE > limit:
+            parts.append([])
+            used = 0
+        parts[-1].extend(members)
+        used += size
+    return parts
+
+
+def _numbered(out: Path, index: int) -> Path:
+    stem, dot, suffix = out.name.partition(".")
+    return out.with_name(f"{stem}-{index}{dot}{suffix}")
+
+
+def _write(file: IO[bytes], members: list[tuple[str, Path]], path: Path) -> None:
+    if path.suffix not in (".gz", ".tgz"):
+        return _tar(file, members)
+    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+        _tar(packed, members)
+
+
+def _tar(file: IO[bytes] | gzip.GzipFile, members: list[tuple[str, Path]]) -> None:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, path in members:
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise LtbenchError(f"cannot read {path}: {error.strerror}; check the folder and pack again") from error
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))

@@ -1,0 +1,106 @@
+"""Does a stored result prove itself: files unchanged, metrics equal to its predictions, hash equal to its recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltbench.errors import LtbenchError
+from ltbench.metrics import classification
+from ltbench.results.files import sha256
+from ltbench.results.record import FILES, PREDICTIONS, RESULT, Result, read_result
+
+TOLERANCE = 1e-6
+
+
+def verify(folder: Path | str) -> list[str]:
+    """Problems of the cell in `folder`, each naming the file; [] for a result that holds."""
+    folder = Path(folder)
+    try:
+        result = read_result(folder)
+    except LtbenchError as error:
+        return [str(error)]
+    problems = [*_files(result), *_identity(result)]
+    try:
+        return problems + _metrics(result)
+    except (LtbenchError, KeyError, TypeError, ValueError) as error:
+        return [*problems, f"{folder / PREDICTIONS}: metrics cannot be recomputed: {error}"]
+
+
+def _files(result: Result) -> list[str]:
+    recorded = result.data.get("files") or {}
+    problems = [f"{result.folder / RESULT} records no checksums"] if not recorded else []
+    for name, digest in recorded.items():
+        path = result.folder / name
+        if not path.is_file():
+            problems.append(f"{path} is missing")
+        elif sha256(path) != digest:
+            problems.append(f"{path} was changed after the run: its checksum is not the recorded one")
+    extra = [name for name in FILES if name not in recorded and (result.folder / name).is_file()]
+    return problems + [f"{result.folder / name} appeared after the run" for name in extra if recorded]
+
+
+def _identity(result: Result) -> list[str]:
+    from ltbench.cell import cell_hash
+
+    cell, path = result.cell, result.folder / RESULT
+    try:
+        recomputed = cell_hash(cell)
+    except KeyError as error:
+        return [f"{path}: the cell lacks {error}, its hash cannot be recomputed"]
+    problems = []
+    if recomputed != cell.get("hash"):
+        problems.append(f"{path}: the cell hash is {cell.get('hash')}, its recipe gives {recomputed}")
+    name = f"seed{cell.get('seed')}-{str(cell.get('hash'))[:8]}"
+    if result.folder.resolve().name != name:
+        problems.append(f"{result.folder} should be called {name} after its cell")
+    return problems
+
+
+def _metrics(result: Result) -> list[str]:
+    stored, data, predictions = result.data["metrics"], result.data["data"], result.predictions
+    counts, groups = data.get("train_counts") or None, data.get("groups")
+    parts = {
+        "test": (predictions.ids, predictions.y_true, predictions.probs),
+        "val": (predictions.val_ids, predictions.val_y_true, predictions.val_probs),
+    }
+    problems = []
+    for part, (ids, y_true, probs) in parts.items():
+        where = f"{result.folder / RESULT}: {part}"
+        if len(np.unique(ids)) != len(ids):
+            problems.append(f"{result.folder / PREDICTIONS}: an image appears twice in the {part} part")
+        size = data.get("sizes", {}).get(part, len(ids))
+        if size != len(ids):
+            problems.append(f"{where} part has {size} images, {PREDICTIONS} holds {len(ids)}")
+        recounted = np.bincount(y_true[y_true >= 0], minlength=probs.shape[1]).tolist()
+        if data.get(f"{part}_counts") not in (None, [], recounted):
+            problems.append(f"{where} class counts are {data[f'{part}_counts']}, {PREDICTIONS} holds {recounted}")
+        if not stored.get(part):
+            continue
+        computed = classification(y_true, probs, counts, groups)
+        for key, value in computed.items():
+            if key in stored[part] and key != "warnings" and not _equal(stored[part][key], value):
+                problems.append(f"{where} {key} is {stored[part][key]}, {PREDICTIONS} gives {value}")
+    return problems + _selection(result, stored.get("val") or {})
+
+
+def _selection(result: Result, val: Mapping[str, Any]) -> list[str]:
+    chosen = result.data.get("selection") or {}
+    key, score = str(chosen.get("metric")), chosen.get("score")
+    if chosen.get("split") != "val" or key not in val or score is None or _equal(score, val[key], 1e-4):
+        return []
+    return [f"{result.folder / RESULT}: selected at {key} {score}, the validation predictions give {val[key]}"]
+
+
+def _equal(stored: Any, computed: Any, tolerance: float = TOLERANCE) -> bool:
+    if isinstance(stored, list) and isinstance(computed, list):
+        return len(stored) == len(computed) and all(map(_equal, stored, computed))
+    if not isinstance(stored, int | float) or not isinstance(computed, int | float):
+        return bool(stored == computed)
+    if math.isnan(stored) or math.isnan(computed):
+        return math.isnan(stored) and math.isnan(computed)
+    return math.isclose(stored, computed, rel_tol=tolerance, abs_tol=tolerance)
