@@ -1,1 +1,25 @@
-"""."""
+"""Protocols: everything that must be equal for two methods to be comparable."""
+
+import ltbench
+
+_IOIS = "Li et al. 2024, Iterative Online Image Synthesis via Diffusion Model for Imbalanced Classification"
+
+
+@ltbench.hookimpl
+def ltbench_register(registry):  # type: ignore[no-untyped-def]
+    where = "ltbench_protocols.protocols"
+    registry.add("protocol", "quick", f"{where}:QUICK", summary="minutes on two CPU cores, from scratch, no download")
+    registry.add(
+        "protocol", "standard", f"{where}:STANDARD", summary="128 px, MobileNetV2 with ImageNet weights, one GPU"
+    )
+    registry.add(
+        "protocol", "standard-scratch", f"{where}:STANDARD_SCRATCH", summary="128 px, ResNet-18 from scratch, one GPU"
+    )
+    registry.add("protocol", "iois2024", f"{where}:IOIS2024", summary="the IOIS paper's training", cite=_IOIS)
+    registry.add(
+        "protocol",
+        "iois2024-as-released",
+        f"{where}:IOIS2024_AS_RELEASED",
+        summary="the same on the released 80/20 split, whose validation part is the test part",
+        cite=_IOIS,
+    )

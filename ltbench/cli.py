@@ -1,0 +1,291 @@
+"""The command line: parse, call the API, print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ltbench import __version__
+from ltbench.errors import LtbenchError
+from ltbench.plugins import plugins
+from ltbench.registry import KINDS
+
+
+def _run(args: argparse.Namespace) -> int:
+    from ltbench.launch import local
+    from ltbench.recipe import parse_set
+
+    overrides = parse_set(args.set)
+    job = local.plan(args.method, args.dataset, args.protocol, args.seed, overrides, args.data_root, args.device)
+    if args.dry_run:
+        print(local.describe(job, args.out))
+        return 0
+    local.say(f"protocol {job.cell.protocol}; {local.estimate(job, args.out)}")
+    result = local.run_job(job, out=args.out, device=args.device, force=args.force, keep_model=args.keep_model)
+    if args.json:
+        print((result.folder / "result.json").read_text(), end="")
+        return 0
+    from ltbench.results.store import load_results
+    from ltbench.results.tables import row_table
+
+    print(row_table(result, load_results(args.out)))
+    print(f"\nresult: {result.folder}")
+    return 0
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from ltbench.launch.sweep import sweep
+    from ltbench.recipe import parse_set
+
+    return sweep(
+        methods=args.methods,
+        datasets=args.dataset,
+        protocol=args.protocol,
+        seeds=_seeds(args.seeds),
+        overrides=parse_set(args.set),
+        out=args.out,
+        data_root=args.data_root,
+        device=args.device,
+        workers=args.workers,
+    )
+
+
+def _seeds(text: str) -> list[int]:
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            seeds += range(int(first), int(last if dash else first) + 1)
+    except ValueError:
+        from ltbench.errors import UserError
+
+        raise UserError(f"--seeds needs numbers such as 0-4 or 0,2,5, got {text!r}") from None
+    return seeds
+
+
+def _list(args: argparse.Namespace) -> int:
+    loaded = plugins()
+    kinds = [args.kind] if args.kind else list(KINDS)
+    for kind in kinds:
+        loaded.registry.names(kind)  # raises for an unknown kind
+    entries = [c for c in loaded.registry.all() if c.kind in kinds]
+    if args.json:
+        fields = ("kind", "id", "summary", "cite", "plugin", "target")
+        print(json.dumps([{f: getattr(c, f) for f in fields} for c in entries], indent=1))
+        return 0
+    width = max((len(c.id) for c in entries), default=1)
+    for kind in kinds:
+        print(f"{kind}")
+        for c in entries:
+            if c.kind == kind:
+                print(f"  {c.id:<{width}}  {c.summary}")
+    for broken in loaded.quarantined:
+        print(f"left out: plugin {broken.target} ({broken.error})")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from ltbench.describe import describe
+
+    print(describe(plugins().registry.get(args.kind, args.id)))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from ltbench.errors import UnknownName
+    from ltbench.testing import check_component
+
+    registry = plugins().registry
+    kinds = [args.kind] if args.kind else [k for k in KINDS if args.id.replace("_", "-") in registry.names(k)]
+    if not kinds:
+        raise UnknownName(f"no component is called {args.id!r}; see: ltbench list")
+    for kind in kinds:
+        for line in check_component(kind, args.id):
+            print(f"{kind} {args.id}: {line}")
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from ltbench.launch.doctor import report
+
+    print(report(args.data_root))
+    return 0
+
+
+def _leaderboard(args: argparse.Namespace) -> int:
+    from ltbench.results.store import load_results
+    from ltbench.results.tables import leaderboard
+
+    frame = load_results(args.out)
+    options = {"metric": args.metric, "fmt": args.format, "published": args.published, "protocol": args.protocol}
+    print(leaderboard(frame, dataset=args.dataset, include_renamed=args.all, **options))
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from ltbench.results.compare import compare
+
+    print(compare(args.out, args.a, args.b, dataset=args.dataset, protocol=args.protocol))
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from ltbench.results.verify import verify
+
+    problems = verify(args.folder)
+    print("\n".join(problems) if problems else f"{args.folder}: every number and checksum agrees")
+    return 1 if problems else 0
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from ltbench.results.pack import pack
+
+    written = pack(args.folder, args.out)
+    print(f"packed into {', '.join(map(str, written)) if isinstance(written, list) else written}")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from ltbench.results.store import status
+
+    rows = [{k: v for k, v in row.items() if k != "folder"} for row in status(args.out)]
+    print(tabulate(rows, headers="keys") if rows else f"no cells below {args.out}")
+    return 0
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from ltbench.launch.caches import clean, entries
+
+    if args.action == "clean":
+        print(f"removed {clean()} bytes")
+        return 0
+    from tabulate import tabulate
+
+    rows = entries()
+    print(tabulate(rows, headers="keys") if rows else "the cache is empty")
+    return 0
+
+
+def _data(args: argparse.Namespace) -> int:
+    from ltbench.launch.data_command import run_data_command
+
+    return run_data_command(args)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--protocol", help="default: standard with a CUDA device and weights, else quick")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value; repeatable")
+    parser.add_argument("--data-root", metavar="DIR", help="default: $LTBENCH_DATA, else the user cache folder")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    _out(parser)
+
+
+def _out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="results folder (runs)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="ltbench", description="Benchmark of imbalanced image classification.")
+    top.add_argument("--version", action="version", version=f"ltbench {__version__}")
+    top.add_argument("--debug", action="store_true", help="show tracebacks")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, function: Any, help: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=help, description=help)
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+        sub.set_defaults(function=function)
+        return sub
+
+    p = verb("run", _run, "run one cell, or print its stored result")
+    p.add_argument("--method", required=True)
+    p.add_argument("--dataset", required=True)
+    p.add_argument("--seed", type=int, default=0)
+    _common(p)
+    p.add_argument("--dry-run", action="store_true", help="print every value with its origin, and stop")
+    p.add_argument("--json", action="store_true", help="print the record")
+    p.add_argument("--force", action="store_true", help="compute again")
+    p.add_argument("--keep-model", action="store_true", help="keep the selected weights (best.pt)")
+    p = verb("sweep", _sweep, "run methods x data sets x seeds; finished cells are skipped")
+    p.add_argument("--methods", nargs="+", required=True)
+    p.add_argument("--dataset", nargs="+", required=True)
+    p.add_argument("--seeds", default="0", metavar="0-4")
+    p.add_argument("--workers", type=int, default=1)
+    _common(p)
+    p = verb("list", _list, "list components")
+    p.add_argument("kind", nargs="?")
+    p.add_argument("--json", action="store_true")
+    p = verb("show", _show, "describe a component")
+    p.add_argument("kind")
+    p.add_argument("id")
+    p = verb("check", _check, "run the conformance suite on a component")
+    p.add_argument("id")
+    p.add_argument("--kind")
+    p = verb("doctor", _doctor, "describe this machine, the plugins and the data")
+    p.add_argument("--data-root", metavar="DIR")
+    p = verb("leaderboard", _leaderboard, "tables of finished cells")
+    p.add_argument("--dataset")
+    p.add_argument("--metric", default="macro_f1")
+    p.add_argument("--protocol")
+    p.add_argument("--format", default="table", choices=["table", "markdown", "latex", "csv", "json", "html"])
+    p.add_argument("--published", action="store_true", help="the papers' numbers and the differences")
+    p.add_argument("--all", action="store_true", help="also rows renamed by --set")
+    _out(p)
+    p = verb("compare", _compare, "two methods on the same images")
+    p.add_argument("a")
+    p.add_argument("b")
+    p.add_argument("--dataset")
+    p.add_argument("--protocol")
+    _out(p)
+    p = verb("verify", _verify, "recompute a result from its predictions and hashes")
+    p.add_argument("folder", type=Path)
+    p = verb("pack", _pack, "finished cells without weights as one archive")
+    p.add_argument("folder", type=Path)
+    p.add_argument("--out", type=Path, required=True, metavar="FILE")
+    p = verb("status", _status, "finished and unfinished cells")
+    _out(p)
+    p = verb("cache", _cache, "decoded tables and finished fits")
+    p.add_argument("action", choices=["list", "clean"])
+    p = verb("data", _data, "what is where; download, import, check")
+    p.add_argument("action", choices=["status", "fetch", "import", "check"])
+    p.add_argument("dataset", nargs="?")
+    p.add_argument("source", nargs="?", type=Path, help="for import: the publisher's folder or zip")
+    p.add_argument("--data-root", metavar="DIR")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status: 0, 1 for a failure, 2 for a user's mistake, 130 for Ctrl-C."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.function(args))
+    except LtbenchError as error:
+        if args.debug:
+            traceback.print_exc()
+        print(f"ltbench: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("ltbench: interrupted; the same command resumes", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if args.debug:
+            traceback.print_exc()
+        print(f"ltbench: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        return 1
+    except Exception as error:
+        if args.debug:
+            raise
+        print(f"ltbench: internal error, {type(error).__name__}: {error}\nrun again with --debug and report it",
+              file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

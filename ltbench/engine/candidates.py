@@ -1,0 +1,59 @@
+"""K candidate epochs from one snapshot, the best on validation kept; K is usually one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ltbench.engine.checkpoint import copy_state
+from ltbench.errors import Diverged, NonFinite
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The kept candidate: its log and validation probabilities (None: not due), all scores, its index."""
+
+    log: dict[str, Any]
+    probs: np.ndarray | None
+    scores: list[float]
+    best: int
+
+    @property
+    def score(self) -> float:
+        """Validation score of the kept candidate, nan where not due."""
+        return self.scores[self.best]
+
+
+def train_candidates(
+    classifier: Any,
+    plans: Sequence[Any],
+    train: Callable[[Any], dict[str, Any]],
+    validate: Callable[[], tuple[np.ndarray | None, float]],
+) -> Outcome:
+    """Train each plan from the same state; one that diverges scores nan, all of them raise Diverged."""
+    if len(plans) == 1:
+        log = train(plans[0])
+        probs, score = validate()
+        return Outcome(log, probs, [score], 0)
+    start = copy_state(classifier.state_dict())
+    scores: list[float] = []
+    kept: tuple[dict[str, Any], np.ndarray | None, Any] | None = None
+    best = -1
+    for index, plan in enumerate(plans):
+        classifier.load_state_dict(copy_state(start))
+        try:
+            log = train(plan)
+            probs, score = validate()
+        except NonFinite:
+            scores.append(float("nan"))
+            continue
+        scores.append(score)
+        if best < 0 or score > scores[best]:
+            best, kept = index, (log, probs, copy_state(classifier.state_dict()))
+    if kept is None:
+        raise Diverged(f"all {len(plans)} candidates of an epoch diverged; lower protocol.optimizer.lr")
+    classifier.load_state_dict(kept[2])
+    return Outcome(kept[0], kept[1], scores, best)

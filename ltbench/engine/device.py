@@ -1,0 +1,66 @@
+"""The device policy: one object decides device, precision, memory layout and determinism."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from ltbench.errors import UserError
+
+
+@dataclass(frozen=True)
+class DevicePolicy:
+    """Where and how networks run; `precision` is "float32" or "bf16"."""
+
+    device: torch.device
+    precision: str = "float32"
+
+    @classmethod
+    def choose(cls, device: str, precision: str) -> DevicePolicy:
+        """"auto" takes CUDA where there is one; asking for a missing CUDA is an error."""
+        if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
+            raise UserError(f"unknown device {device!r}; use auto, cpu or cuda")
+        has_cuda = torch.cuda.is_available()
+        if device.startswith("cuda") and not has_cuda:
+            raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+        name = device if device != "auto" else ("cuda" if has_cuda else "cpu")
+        if name.startswith("cuda"):
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.backends.cudnn.benchmark = False
+            torch.backends.cudnn.deterministic = True
+        return cls(torch.device(name), precision)
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether networks run on a GPU."""
+        return self.device.type == "cuda"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bf16 autocast on CUDA where the protocol asks for it, else float32."""
+        if self.precision == "bf16" and self.is_cuda:
+            return torch.autocast("cuda", dtype=torch.bfloat16)
+        return nullcontext()
+
+    def place(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Move a module to the device, channels_last on CUDA."""
+        return module.to(self.device, memory_format=torch.channels_last if self.is_cuda else torch.preserve_format)
+
+    def synchronise(self) -> None:
+        """Wait for the device, for honest clocks."""
+        if self.is_cuda:
+            torch.cuda.synchronize(self.device)
+
+    def peak_memory(self) -> int:
+        """Bytes: the process's peak on a CPU, the allocator's on a GPU."""
+        if self.is_cuda:
+            return int(torch.cuda.max_memory_allocated(self.device))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+    def __str__(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.is_cuda else "cpu"

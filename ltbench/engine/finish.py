@@ -1,0 +1,181 @@
+"""After training: the test part once, the metrics, the pictures and the record."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ltbench
+from ltbench.cell import Cell
+from ltbench.engine.context import CellContext
+from ltbench.engine.pool import Pool, resize_images
+from ltbench.engine.run import Run
+from ltbench.engine.samples import draw_samples
+from ltbench.errors import LtbenchError
+from ltbench.interfaces import GenerationRecord, ImageTable, PredictionRecord
+from ltbench.results.files import atomic_write, to_json
+from ltbench.results.record import SCHEMA, Result, write_result
+
+PACKAGES = ("torch", "torchvision", "timm", "diffusers", "numpy", "scikit-learn", "scipy", "pandas", "pillow")
+
+
+def finish(run: Run, cell: Cell, selected: dict[str, Any], warnings: list[str]) -> Result:
+    """Evaluate the selected classifier on the test part, once and whole, and write the result."""
+    context, data = run.context, run.context.data
+    with context.cost.of("test", context.policy):
+        test_probs = run.evaluator.predict(data.test.images, "test")
+        val_probs = run.evaluator.predict(data.val.images, "val")
+    warnings = [*warnings, *data.warnings]
+    metrics = {"test": _classify(context, data.test, test_probs, warnings)}
+    metrics["val"] = _classify(context, data.val, val_probs, [])
+    pool: Pool = selected.pop("pool")
+    folder = context.workdir
+    if len(pool):
+        metrics["generation"] = _generation(context, pool, warnings)
+        real = resize_images(context.train.images, run.size)
+        draw_samples(folder / "samples.png", resize_images(pool.images, run.size), pool.labels, real, context)
+        _provenance(folder / "synthetic.csv", pool)
+    atomic_write(folder / "history.jsonl", "".join(json.dumps(_jsonable(line)) + "\n" for line in run.history))
+    atomic_write(folder / "config.json", to_json(cell.as_dict()["recipe"]))
+    parts = {"train": context.train.ids, "val": data.val.ids, "test": data.test.ids}
+    atomic_write(folder / "splits.json", json.dumps({part: ids.tolist() for part, ids in parts.items()}))
+    record = {
+        "schema": SCHEMA,
+        "ltbench": ltbench.__version__,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cell": cell.as_dict(),
+        "data": _data_facts(context),
+        "selection": {
+            "split": "test" if data.splits.validation_is_test else "val",
+            "metric": run.protocol["select"],
+            **selected,
+        },
+        "metrics": metrics,
+        "weights": run.protocol["weights"],
+        "cost": _cost(run),
+        "environment": environment(context),
+        "warnings": sorted(set(warnings)),
+    }
+    predictions = {
+        "ids": data.test.ids,
+        "y_true": data.test.labels,
+        "probs": test_probs,
+        "val_ids": data.val.ids,
+        "val_y_true": data.val.labels,
+        "val_probs": val_probs,
+    }
+    return write_result(folder, record, predictions)
+
+
+def _classify(context: CellContext, table: ImageTable, probs: np.ndarray, warnings: list[str]) -> dict[str, Any]:
+    record = PredictionRecord(table.labels, probs, context.task.class_counts, context.task.class_names)
+    return _metrics("predictions", record, warnings)
+
+
+def _metrics(on: str, record: Any, warnings: list[str]) -> dict[str, Any]:
+    """Every metric of the catalogue that reads this kind of record; one that fails leaves a warning."""
+    result: dict[str, Any] = {}
+    for name in ltbench.names("metric"):
+        metric = ltbench.build("metric", name)
+        if metric.on != on:
+            continue
+        try:
+            values = metric.compute(record)
+        except LtbenchError as error:
+            warnings.append(f"metric {name}: {error}")
+            continue
+        warnings.extend(values.pop("warnings", []))
+        result |= values
+    return result
+
+
+def _generation(context: CellContext, pool: Pool, warnings: list[str]) -> dict[str, Any]:
+    """Distances in the features of a reference model, and the target rate by an independent judge."""
+    with context.cost.of("generation metrics", context.policy):
+        features, judge = context.reference("features"), context.reference("judge")
+        record = GenerationRecord(
+            images=pool.images,
+            labels=pool.labels,
+            real_images=context.train.images,
+            real_labels=context.train.labels,
+            num_classes=context.task.num_classes,
+            features={features.name: features.features},
+            judge=judge.predict,
+            seed=context.seed,
+        )
+        return _metrics("images", record, warnings)
+
+
+def _provenance(path: Path, pool: Pool) -> None:
+    """One line per synthetic image: where it came from and its place in the call that made it."""
+    facts = [str(pool.provenance.get(k, "")) for k in ("generator", "generated_at", "fit", "stream", "guide")]
+    lines = ["index,label,generator,generated_at,fit,stream,guide"]
+    lines += [",".join([str(i), str(label), *facts]) for i, label in enumerate(pool.labels)]
+    atomic_write(path, "\n".join(lines) + "\n")
+
+
+def _data_facts(context: CellContext) -> dict[str, Any]:
+    data, classes = context.data, context.task.num_classes
+    parts = {"train": context.train, "val": data.val, "test": data.test}
+    counts = {f"{part}_counts": np.bincount(table.labels, minlength=classes).tolist() for part, table in parts.items()}
+    return {
+        "content": data.content,
+        "sizes": {part: len(table) for part, table in parts.items()},
+        "class_names": list(data.class_names),
+        **counts,
+        "split": {"scheme": data.splits.scheme, "seed": data.splits.seed},
+        "validation_is_test": data.splits.validation_is_test,
+        "notes": list(data.splits.notes),
+    }
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    phases = run.context.cost.phases
+    trained = sum(line.get("images", 0) for line in run.history)
+    seconds = phases.get("train", {}).get("seconds", 0.0)
+    return {
+        "phases": phases,
+        "total_seconds": sum(phase["seconds"] for phase in phases.values()),
+        "peak_memory_bytes": run.context.policy.peak_memory(),
+        "images_per_second": trained / seconds if seconds else float("nan"),
+    }
+
+
+def environment(context: CellContext) -> dict[str, Any]:
+    """Library versions, git state, device and threads: recorded, never hashed."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "missing"
+    return {
+        "packages": packages,
+        "git": git_state(Path(ltbench.__file__).parent),
+        "device": str(context.policy),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Commit and whether the tree was changed, where ltbench runs from a checkout."""
+    try:
+        ask = ["git", "-C", str(folder)]
+        commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        changes = subprocess.run([*ask, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": commit.stdout.strip(), "changed": bool(changes.stdout.strip())}
+
+
+def _jsonable(value: Any) -> Any:
+    return json.loads(to_json(value))

@@ -1,0 +1,65 @@
+"""The pool of synthetic images in use, with the provenance of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ltbench.errors import ContractError
+
+
+@dataclass(frozen=True)
+class Pool:
+    """images uint8 (n, H, W, c), labels int64 (n,); provenance: generator, epoch, stream, guide, counts, notes."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, channels: int) -> Pool:
+        """No images."""
+        return cls(np.zeros((0, 1, 1, channels), np.uint8), np.zeros(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def counts(self, num_classes: int) -> np.ndarray:
+        """Images per class, int64 (C,)."""
+        return np.bincount(self.labels, minlength=num_classes)
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"images": self.images, "labels": self.labels, "provenance": self.provenance}
+
+    def check(self, counts: np.ndarray, channels: int, name: str) -> Pool:
+        """Return self, or raise ContractError where the generator did not deliver what was asked."""
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != channels:
+            raise ContractError(
+                f"generator {name!r} must return uint8 (n, H, W, {channels}), got {self.images.dtype} "
+                f"{self.images.shape}"
+            )
+        if self.labels.dtype != np.int64 or not np.array_equal(self.counts(len(counts)), counts):
+            raise ContractError(
+                f"generator {name!r} was asked for {counts.tolist()} images per class and returned "
+                f"{np.bincount(np.asarray(self.labels, np.int64), minlength=len(counts)).tolist()}"
+            )
+        return self
+
+
+def resize_images(images: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (n, h, w, c) to (n, size, size, c), bilinear with antialiasing."""
+    if len(images) == 0:
+        return np.zeros((0, size, size, images.shape[3]), np.uint8)
+    if images.shape[1:3] == (size, size):
+        return images
+    parts = []
+    for start in range(0, len(images), 1024):
+        x = torch.from_numpy(np.ascontiguousarray(images[start : start + 1024])).permute(0, 3, 1, 2).float()
+        x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+        parts.append(x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)

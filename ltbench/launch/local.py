@@ -1,0 +1,215 @@
+"""Run cells in this process: resolve, prepare, reuse, train, record."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltbench.cell import Cell
+from ltbench.errors import Busy, LtbenchError
+from ltbench.plugins import plugins
+from ltbench.recipe import Draft, resolve
+from ltbench.results.record import RESULT, Result, read_result
+
+Report = Callable[[str], None]
+
+
+def say(text: str) -> None:
+    """Progress goes to standard error, so that standard output holds the result alone."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass
+class Job:
+    """A cell that is resolved and whose data is in memory."""
+
+    draft: Draft
+    cell: Cell
+    data: Any
+    warnings: list[str]
+
+
+def default_protocol(device: str = "auto", weights: str | None = None) -> str:
+    """`standard` with a CUDA device and weights given by path, else `quick`."""
+    if device == "cpu" or not weights:
+        return "quick"
+    import torch
+
+    return "standard" if torch.cuda.is_available() else "quick"
+
+
+def plan(
+    method: str, dataset: str, protocol: str | None, seed: int, overrides: Mapping[str, Any], data_root: Any = None,
+    device: str = "auto",
+) -> Job:
+    """Resolve a cell and load its data."""
+    chosen = protocol or default_protocol(device, overrides.get("weights", overrides.get("protocol.weights")))
+    draft, source = resolve(method, dataset, chosen, seed, overrides)
+    from ltbench.data.prepare import prepare
+    from ltbench.data.roots import data_root as find_root
+
+    fields, section = draft.recipe["protocol"], draft.recipe["dataset"]
+    data = prepare(
+        source,
+        root=find_root(data_root),
+        stored_size=fields["stored_size"],
+        image_size=fields["image_size"],
+        scheme=fields["split"],
+        split_seed=fields["split_seed"],
+        imbalance=section["imbalance"],
+        shuffle_labels=section["shuffle_labels"],
+        max_train=fields["max_train"],
+    )
+    return Job(draft, draft.freeze(n_train=len(data.train), content=data.content), data, double_correction(draft))
+
+
+def double_correction(draft: Draft) -> list[str]:
+    """A warning where both the sampler and the loss correct for the class counts."""
+    import ltbench
+
+    if not draft.recipe["loss"]:
+        return []
+    loss = ltbench.build("loss", draft.recipe["loss"])
+    sampler = ltbench.build("sampler", draft.recipe["sampler"])
+    if not (loss.uses_class_counts and sampler.uses_class_counts):
+        return []
+    return [
+        f"double correction: loss {draft.recipe['loss']['name']} and sampler {draft.recipe['sampler']['name']} "
+        "both correct for the class counts"
+    ]
+
+
+def run_one(
+    *,
+    method: str,
+    dataset: str,
+    protocol: str | None = None,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    out: Path = Path("runs"),
+    data_root: Any = None,
+    device: str = "auto",
+    force: bool = False,
+    keep_model: bool = False,
+    report: Report = say,
+) -> Result:
+    """Run one cell or return its stored result."""
+    job = plan(method, dataset, protocol, seed, overrides or {}, data_root, device)
+    return run_job(job, out=out, device=device, force=force, keep_model=keep_model, report=report)
+
+
+def run_job(
+    job: Job, *, out: Path, device: str = "auto", force: bool = False, keep_model: bool = False, report: Report = say
+) -> Result:
+    """Train, evaluate and record a planned cell; a finished one is read, an unfinished one resumed."""
+    folder = job.cell.folder(out)
+    if (folder / RESULT).exists() and not force:
+        result = read_result(folder)
+        report(f"{job.cell}: already finished, reused ({folder})")
+        return result
+    import filelock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / "lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise Busy(
+            f"{job.cell} is being run by another process ({_holder(folder)}); wait for it, or use another --out"
+        ) from error
+    except OSError as error:
+        raise LtbenchError(
+            f"the result folder {folder} cannot be written ({error.strerror}); choose another with --out"
+        ) from error
+    try:
+        (folder / "lock.pid").write_text(str(os.getpid()))
+        if force:
+            for name in ("checkpoint.pt", "best.pt", RESULT):
+                (folder / name).unlink(missing_ok=True)
+        result = _train(job, folder, device, report)
+        for name in ("checkpoint.pt", "lock.pid") if keep_model else ("checkpoint.pt", "best.pt", "lock.pid"):
+            (folder / name).unlink(missing_ok=True)
+    finally:
+        lock.release()
+    return result
+
+
+def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
+    from ltbench.data.roots import cache_root
+    from ltbench.engine.context import CellContext
+    from ltbench.engine.device import DevicePolicy
+    from ltbench.engine.finish import finish
+    from ltbench.engine.fits import FitCache
+    from ltbench.engine.run import Run
+
+    recipe, events = job.cell.recipe, plugins().events
+    policy = DevicePolicy.choose(device, recipe["protocol"]["precision"])
+    for warning in (*job.warnings, *job.data.warnings):
+        report(f"warning: {warning}")
+    sizes = f"{len(job.data.train)} train, {len(job.data.val)} val, {len(job.data.test)} test"
+    report(f"{job.cell}: {sizes}, {recipe['protocol']['epochs']} epochs on {policy}")
+    context = CellContext(
+        recipe=recipe,
+        versions=job.cell.as_dict()["versions"],
+        data=job.data,
+        policy=policy,
+        cache=FitCache(cache_root(), policy.device, report),
+        workdir=folder,
+        report=report,
+        weights_path=job.draft.weights_path,
+    )
+    events.ltbench_cell_started(cell=job.cell)
+    told = time.monotonic()
+
+    def listen(epoch: int, line: dict[str, Any]) -> None:
+        nonlocal told
+        events.ltbench_epoch_finished(cell=job.cell, epoch=epoch, log=line)
+        last = epoch + 1 == recipe["protocol"]["epochs"]
+        if last or time.monotonic() - told > 5:
+            told = time.monotonic()
+            report(
+                f"  {line['stage']} epoch {epoch + 1}: loss {line.get('loss', float('nan')):.4f}, "
+                f"validation {recipe['protocol']['select']} {line['val_score']:.4f}"
+            )
+
+    run = Run(context, job.cell.hash, listen)
+    result = finish(run, job.cell, run.train(), list(job.warnings))
+    events.ltbench_cell_finished(cell=job.cell, result=result)
+    return result
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return f"process {(folder / 'lock.pid').read_text()}"
+    except OSError:
+        return "unknown process"
+
+
+def estimate(job: Job, out: Path) -> str:
+    """The time a cell takes, from finished ones of the same kind below `out`, else unknown."""
+    import json
+
+    same = Path(out, job.cell.dataset, job.cell.method, job.cell.protocol).glob(f"*/{RESULT}")
+    seconds = [json.loads(path.read_text())["cost"]["total_seconds"] for path in same]
+    if seconds:
+        return f"about {sum(seconds) / len(seconds):.0f} s, as {len(seconds)} finished cell(s) of this kind"
+    images = len(job.data.train) * job.cell.recipe["protocol"]["epochs"]
+    return f"{images} training images to show; the time is known after the first cell of this kind"
+
+
+def describe(job: Job, out: Path) -> str:
+    """Every resolved value with its origin and fidelity, the time estimate and the hash."""
+    from ltbench.recipe import flatten
+
+    rows = []
+    for key, value in flatten(job.cell.recipe).items():
+        origin = job.draft.origins.get(key, job.draft.origins.get(key.rpartition(".")[0], ""))
+        rows.append((key, str(value), origin, job.draft.fidelity.get(key, "")))
+    wide = [min(max(len(row[i]) for row in rows), 48) for i in range(3)]
+    lines = [f"{k:<{wide[0]}}  {v:<{wide[1]}}  {o:<{wide[2]}}  {f}".rstrip() for k, v, o, f in rows]
+    return "\n".join([str(job.cell), *lines, f"time  {estimate(job, out)}", f"hash  {job.cell.hash[:8]}"])

@@ -1,0 +1,151 @@
+"""Backbones: small networks for small images, timm for everything else, and the two kinds of last layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ltbench.errors import UserError
+
+
+class CosineHead(nn.Module):
+    """Cosines in [-1, 1] between features and class vectors, no bias (Cao et al. 2019, LDAM)."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        weight = torch.empty(classes, features).uniform_(-1, 1)
+        self.weight = nn.Parameter(F.normalize(weight, dim=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, d) -> (B, C)."""
+        return F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class SmallCNN(nn.Module):
+    """Three convolutions of 32, 64 and 128 channels, halving twice, then mean pooling; for images of 8 px and up."""
+
+    num_features = 128
+
+    def __init__(self, in_chans: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_conv(in_chans, 32), nn.MaxPool2d(2), _conv(32, 64), nn.MaxPool2d(2), _conv(64, 128))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, h, w) -> (B, 128)."""
+        return self.body(x).mean((2, 3))
+
+
+class _Residual(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = _conv(inputs, outputs, stride)
+        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.skip: nn.Module = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.second(self.first(x)) + self.skip(x))
+
+
+class SmallResNet(nn.Module):
+    """Three residual blocks of 24, 48 and 96 channels; the judge where SmallCNN is the backbone."""
+
+    num_features = 96
+
+    def __init__(self, in_chans: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_Residual(in_chans, 24, 1), _Residual(24, 48, 2), _Residual(48, 96, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, h, w) -> (B, 96)."""
+        return self.body(x).mean((2, 3))
+
+
+SMALL = {"small_cnn": SmallCNN, "small_resnet": SmallResNet}
+
+
+def build_backbone(name: str, in_chans: int, image_size: int, weights: str, path: str | None) -> nn.Module:
+    """A network (B, c, h, w) -> (B, num_features); weights "none", "timm" (downloads) or a file at `path`."""
+    if name in SMALL:
+        if weights != "none":
+            raise UserError(f"backbone {name!r} has no pre-trained weights; use --set weights=none")
+        return SMALL[name](in_chans)
+    import timm
+
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": in_chans}
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name[:6]}*")[:3]
+        raise UserError(f"unknown backbone {name!r}; timm has for example {', '.join(close) or 'resnet18, resnet50'}")
+    if name.startswith(("vit_", "swin_")):
+        options["img_size"] = image_size
+    if weights == "timm":
+        try:
+            return timm.create_model(name, pretrained=True, **options)
+        except Exception as error:
+            raise UserError(
+                f"the pre-trained weights of {name!r} cannot be downloaded ({type(error).__name__}); "
+                "give a file: --set weights=PATH, or train from scratch: --protocol standard-scratch"
+            ) from error
+    model = timm.create_model(name, pretrained=False, **options)
+    if path is not None:
+        load_weights(model, Path(path), name)
+    return model
+
+
+def load_weights(model: nn.Module, path: Path, name: str) -> None:
+    """Load a .safetensors file with timm's or torchvision's key names, strictly but for the last layer."""
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(str(path))
+    except Exception as error:
+        raise UserError(f"weights file {path} is no readable .safetensors file: {error}") from error
+    own = model.state_dict()
+    head = ("classifier.", "fc.", "head.")
+    state = {k: v for k, v in state.items() if not k.startswith(head) or k in own}
+    if set(state) != set(own):
+        state = _by_order(state, own, path, name)
+    wrong = [k for k in own if own[k].shape != state[k].shape]
+    if wrong:
+        raise UserError(
+            f"weights {path.name} do not fit backbone {name!r}: {wrong[0]} is {tuple(state[wrong[0]].shape)}, "
+            f"expected {tuple(own[wrong[0]].shape)}; for grey images use a data set option that gives 3 channels"
+        )
+    model.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()})
+
+
+def _by_order(state: dict[str, Tensor], own: dict[str, Tensor], path: Path, name: str) -> dict[str, Tensor]:
+    """Match other key names (torchvision's) by module order and tensor kind; every shape must agree."""
+    kinds = ("weight", "bias", "running_mean", "running_var")
+    theirs = [k for k in sorted_by_module(state) if k.rsplit(".", 1)[-1] in kinds]
+    ours = [k for k in own if k.rsplit(".", 1)[-1] in kinds]
+    fits = len(theirs) == len(ours) and all(
+        a.rsplit(".", 1)[-1] == b.rsplit(".", 1)[-1] for a, b in zip(theirs, ours, strict=True)
+    )
+    if not fits:
+        raise UserError(
+            f"weights {path.name} hold {len(theirs)} tensors, backbone {name!r} needs {len(ours)}; "
+            "give a file of this architecture with timm's or torchvision's names"
+        )
+    result = {b: state[a] for a, b in zip(theirs, ours, strict=True)}
+    return {k: result.get(k, own[k]) for k in own}
+
+
+def sorted_by_module(state: dict[str, Tensor]) -> list[str]:
+    """Keys in the order of the network: numbers in the names compared as numbers, kinds as torch lists them."""
+    kinds = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3, "num_batches_tracked": 4}
+
+    def key(name: str) -> list[Any]:
+        *path, kind = name.split(".")
+        return [*((0, int(p), "") if p.isdigit() else (1, 0, p) for p in path), (2, kinds.get(kind, 9), kind)]
+
+    return sorted(state, key=key)
