@@ -1,0 +1,1 @@
+"""Image tables, splits and augmentation."""

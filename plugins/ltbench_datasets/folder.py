@@ -1,0 +1,43 @@
+"""A user's own images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ltbench.data.folders import FolderDataset
+from ltbench.data.layouts import Listing, read_layout
+
+
+class Folder(FolderDataset):
+    """Class folders, PART/CLASS folders, or labels.csv in the folder or ZIP file `path`; classes as found there.
+
+    channels: 3 or 1. group_columns: comma-separated columns of labels.csv that tie images together.
+    """
+
+    name = "folder"
+    licence = "your own"
+    how_to_get = "give your folder: --dataset folder:PATH"
+
+    def __init__(
+        self, *, path: str, channels: int = 3, group_columns: str = "group,duplicate_group,patient_id"
+    ) -> None:
+        self.path = Path(path).expanduser()
+        self.channels = channels
+        self.group_columns = tuple(column.strip() for column in group_columns.split(",") if column.strip())
+        listing = read_layout(self.path)
+        self.classes = class_order(listing)
+        if "split" in listing.columns:
+            self.scheme = "official"
+
+    def places(self, root: Path) -> tuple[Path, ...]:
+        return (self.path,)
+
+
+def class_order(listing: Listing) -> tuple[str, ...]:
+    """Class names by their number where labels are numbers, else sorted."""
+    found = sorted({text for text in listing.classes if text not in ("", "-1")})
+    if not all(text.isdigit() for text in found):
+        return tuple(found)
+    names = dict(zip(listing.classes, listing.columns.get("label_name", listing.classes), strict=True))
+    size = max((int(text) for text in found), default=-1) + 1
+    return tuple(names.get(str(k)) or str(k) for k in range(size))
