@@ -52,7 +52,7 @@ def _terminal(table: Table) -> str:
         grid.add_row(*(Text(cell) for cell in row))
     out = io.StringIO()
     Console(file=out, width=300, color_system=None).print(grid)
-    lines = [line.rstrip() for line in out.getvalue().strip("\n").splitlines()]
+    lines = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
     return "\n".join([table.title, "", *lines, *(f"  {note}" for note in table.notes)]) + "\n"
 
 

@@ -37,11 +37,11 @@ def within_class_sd(images: np.ndarray, labels: np.ndarray, num_classes: int) ->
         total = np.zeros(images[0].size)
         squares = np.zeros(images[0].size)
         for start in range(0, len(rows), CHUNK):
-            pixels = _pixels(images[rows[start : start + CHUNK]])
+            pixels = images[rows[start : start + CHUNK]].reshape(-1, images[0].size).astype(np.float64)
             total += pixels.sum(axis=0)
             squares += (pixels**2).sum(axis=0)
-        variance = np.maximum(squares - total**2 / len(rows), 0.0) / (len(rows) - 1)
-        spread[c] = np.sqrt(variance).mean()
+        n = len(rows)  # the sums are integers, so equal images have a variance of exactly 0
+        spread[c] = np.sqrt((n * squares - total**2) / (n * (n - 1))).mean() / 255.0
     return spread
 
 

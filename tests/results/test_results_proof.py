@@ -1,0 +1,174 @@
+"""Comparison, verification and packing."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+
+import numpy as np
+import pytest
+
+from ltbench.errors import UserError
+from ltbench.metrics import mcnemar
+from ltbench.results import load_results
+from ltbench.results.compare import compare, comparison
+from ltbench.results.files import sha256
+from ltbench.results.pack import pack
+from ltbench.results.verify import verify
+
+
+@pytest.fixture
+def two(tmp_path, cell):
+    for seed in range(2):
+        cell("ce", seed, skill=0.8)
+        cell("iois", seed, skill=2.5)
+    return tmp_path
+
+
+def test_compare_pairs_by_seed(two):
+    frame = load_results(two)
+    got = comparison(frame, "ce", "iois")
+    means = frame.groupby("method")["macro_f1"].mean()
+    point, low, high = got.differences["macro_f1"]
+    assert point == pytest.approx(means["iois"] - means["ce"]) and 0 < low < point < high
+    assert got.seeds == (0, 1) and got.n_images == 120 and len(got.mcnemar) == len(got.n_differ) == 2
+    assert (got.recall_b > got.recall_a).all() and max(p for *_, p in got.mcnemar) < 0.01
+    text = compare(two, "ce", "iois")
+    assert "iois minus ce on digits-lt, protocol quick, seeds 0, 1, 120 test images" in text
+    assert "McNemar exact p" in text and "zero" in text and text == compare(frame, "ce", "iois")
+    assert json.loads(compare(two, "ce", "iois", fmt="json"))[0]["rows"][0]["metric"] == "macro_f1"
+
+
+def test_compare_aligns_images_by_id(tmp_path, cell):
+    one = cell("ce", 0)
+    two = cell("iois", 0)
+    pred = [r.predictions.probs.argmax(axis=1) for r in (one, two)]
+    with np.load(two.folder / "predictions.npz") as stored:
+        columns = {name: stored[name][::-1] for name in stored.files}
+    np.savez(two.folder / "predictions.npz", **columns)
+    got = comparison(tmp_path, "ce", "iois")
+    assert got.mcnemar[0] == mcnemar(one.predictions.y_true, *pred)
+
+
+def test_compare_refuses_what_is_not_comparable(two, cell):
+    cell("focal", 0, protocol="standard")
+    cell("sqrt", 9)
+    cell("other-ids", 0, ids=[f"foreign-{k}" for k in range(120)])
+    cell("other-data", 0, data={"content": "changed"})
+    for method, message in {
+        "focal": "with protocol quick and focal with standard: not comparable",
+        "sqrt": "none in common",
+        "other-ids": "different images",
+        "other-data": "differ in content",
+        "missing": "no stored result of method 'missing'",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            compare(two, "ce", method)
+    with pytest.raises(UserError, match="no common results under dataset 'aptos'"):
+        compare(two, "ce", "iois", dataset="aptos")
+    cell("ce", 0, protocol="standard")
+    cell("iois", 0, protocol="standard")
+    with pytest.raises(UserError, match="choose one with --protocol"):
+        compare(two, "ce", "iois")
+    assert "protocol standard" in compare(two, "ce", "iois", protocol="standard")
+
+
+def test_an_honest_result_verifies(cell):
+    assert verify(cell().folder) == []
+
+
+def edit(folder, change):
+    path = folder / "result.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def rehash(folder):
+    edit(folder, lambda data: data["files"].update({"predictions.npz": sha256(folder / "predictions.npz")}))
+
+
+TAMPERED = {
+    "metric": (lambda d: d["metrics"]["test"].update(macro_f1=0.99), r"test macro_f1 is 0\.99"),
+    "nan": (lambda d: d["metrics"]["test"].update(mcc=None), "test mcc is nan"),
+    "list": (lambda d: d["metrics"]["test"]["per_class_recall"].reverse(), "test per_class_recall"),
+    "recipe": (lambda d: d["cell"]["recipe"].update(loss="focal"), "its recipe gives"),
+    "hash": (lambda d: d["cell"].update(hash="0" * 64), "should be called seed0-00000000"),
+    "counts": (lambda d: d["data"].update(test_counts=[1, 2, 3, 4]), "test class counts are"),
+    "size": (lambda d: d["data"]["sizes"].update(test=7), "test part has 7 images"),
+    "score": (lambda d: d["selection"].update(score=0.001), "selected at macro_f1"),
+    "no checksums": (lambda d: d.pop("files"), "records no checksums"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_tampered_record_is_named(cell, name):
+    change, message = TAMPERED[name]
+    folder = cell().folder
+    edit(folder, change)
+    problems = verify(folder)
+    assert problems and any(message in p or re.search(message, p) for p in problems), problems
+    assert all("result.json" in p or "should be called" in p for p in problems)
+
+
+def test_tampered_and_missing_files_are_named(cell):
+    folder = cell().folder
+    (folder / "history.jsonl").write_text("{}\n")
+    (folder / "config.json").unlink()
+    (folder / "samples.png").write_bytes(b"x")
+    problems = " ".join(verify(folder))
+    assert "history.jsonl was changed" in problems and "config.json is missing" in problems
+    assert "samples.png appeared" in problems
+
+
+def test_tampered_predictions_are_found_even_with_a_new_checksum(cell):
+    folder = cell().folder
+    with np.load(folder / "predictions.npz") as stored:
+        columns = {name: stored[name].copy() for name in stored.files}
+    columns["probs"][:40] = columns["probs"][:40, ::-1]
+    np.savez(folder / "predictions.npz", **columns)
+    assert any("predictions.npz was changed" in p for p in verify(folder))
+    rehash(folder)
+    assert any("test macro_f1" in p for p in verify(folder))
+
+
+def test_broken_folders_do_not_raise(cell):
+    folder = cell().folder
+    (folder / "predictions.npz").write_bytes(b"junk")
+    assert any("cannot be recomputed" in p for p in verify(folder))
+    (folder / "result.json").unlink()
+    assert "unfinished" in verify(folder)[0]
+
+
+def test_pack_is_deterministic_and_without_weights(two, tmp_path):
+    folder = next(two.glob("digits-lt/ce/quick/*"))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    first = [path.read_bytes() for path in pack(two, tmp_path / "out" / "a.tar.gz")]
+    (folder / "history.jsonl").touch()
+    second = [path.read_bytes() for path in pack(two, tmp_path / "out" / "b.tar.gz")]
+    assert first == second and len(first) == 1
+    with tarfile.open(tmp_path / "out" / "a.tar.gz") as archive:
+        names = archive.getnames()
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    assert len(names) == 16 and not any("safetensors" in name for name in names)
+    frame = load_results(tmp_path / "unpacked")
+    assert len(frame) == 4 and all(verify(path) == [] for path in frame["folder"])
+
+
+def test_pack_in_parts(two, tmp_path):
+    limit = 64 / 1024
+    paths = pack(two, tmp_path / "out" / "p.tar", part_size=limit)
+    assert [path.name for path in paths[:2]] == ["p.tar", "p-2.tar"]
+    assert all(path.stat().st_size <= limit * 2**20 for path in paths)
+    for path in paths:
+        with tarfile.open(path) as archive:
+            archive.extractall(tmp_path / "unpacked", filter="data")
+    assert len(load_results(tmp_path / "unpacked")) == 4
+    with pytest.raises(UserError, match="raise --part-size"):
+        pack(two, tmp_path / "out" / "q.tar", part_size=0.001)
+
+
+def test_nothing_to_pack(tmp_path):
+    with pytest.raises(UserError, match="no finished cell"):
+        pack(tmp_path, tmp_path / "x.tar")

@@ -1,0 +1,150 @@
+"""Leaderboards, the fresh row, the published numbers and their footnotes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+
+import pytest
+
+from ltbench.errors import UnknownName, UserError
+from ltbench.results import load_results
+from ltbench.results.published import load_published, published_score
+from ltbench.results.tables import leaderboard, row_table, tables
+
+
+@pytest.fixture
+def store(tmp_path, cell):
+    for seed in range(3):
+        cell("ce", seed, skill=0.8)
+        cell("iois", seed, skill=2.0)
+    cell("sqrt", 0, skill=1.2)
+    return tmp_path
+
+
+def test_mean_and_sd_over_seeds(store):
+    frame = load_results(store)
+    values = frame[frame["method"] == "ce"]["macro_f1"].tolist()
+    text = leaderboard(frame)
+    mean, sd = 100 * statistics.mean(values), 100 * statistics.stdev(values)
+    assert f"{mean:.2f} ± {sd:.2f}" in text
+    lines = text.splitlines()
+    assert "digits-lt, protocol quick, weights none, split stratified seed 0, imbalance 20" in lines[0]
+    assert "untuned defaults" in lines[0] and [line.split()[0] for line in lines[-3:]] == ["iois", "sqrt", "ce"]
+    single = next(line for line in lines if line.split()[:1] == ["sqrt"])
+    assert "±" not in single and single.split()[-2:] == ["1", "30"]
+
+
+def test_every_format(store):
+    frame = load_results(store)
+    rows = json.loads(leaderboard(frame, fmt="json"))[0]["rows"]
+    records = list(csv.DictReader(io.StringIO(leaderboard(frame, fmt="csv"))))
+    assert [r["method"] for r in rows] == [r["method"] for r in records] == ["iois", "sqrt", "ce"]
+    assert rows[1]["macro_f1_sd"] is None and float(records[0]["mcc_mean"]) == pytest.approx(rows[0]["mcc_mean"])
+    assert leaderboard(frame, fmt="markdown").splitlines()[2].startswith("| method")
+    assert "\\toprule" in leaderboard(frame, fmt="latex") and "macro\\_f1" in leaderboard(frame, fmt="latex")
+    assert "<table>" in leaderboard(frame, fmt="html")
+    with pytest.raises(UnknownName, match="formats: table"):
+        leaderboard(frame, fmt="pdf")
+
+
+def test_lower_is_better_sorts_upwards(store):
+    means = [record["nll_mean"] for record in tables(load_results(store), metric="nll")[0].records]
+    assert means == sorted(means)
+    assert "1.5000" in leaderboard(load_results(store), metric="generation.fd[ref]")
+
+
+def test_incomparable_cells_get_their_own_tables(store, cell):
+    cell("ce", 0, protocol="standard")
+    cell("ce", 0, dataset="aptos")
+    cell("ce", 5, data={"split": {"scheme": "stratified", "seed": 1}})
+    cell("ce", 6, record={"weights": "imagenet:ab12"})
+    cell("ce", 7, data={"content": "other"})
+    frame = load_results(store)
+    assert len(tables(frame)) == 6
+    assert len(tables(frame, dataset="aptos")) == 1 and len(tables(frame, protocol="standard")) == 1
+
+
+def test_renamed_rows_are_left_out_unless_asked(store, cell):
+    cell("iois+sampler.total=200", 0, cell={"standard": False})
+    frame = load_results(store)
+    assert "total=200" not in leaderboard(frame) and "total=200" in leaderboard(frame, include_renamed=True)
+    only = frame[~frame["standard"].astype(bool)]
+    assert "overridden" in leaderboard(only) and leaderboard(only, fmt="csv") == ""
+
+
+def test_footnotes(tmp_path, cell):
+    cell("a", cell={"owns": {"optimizer": "paper, section 3"}})
+    cell("b", cell={"assumed": True})
+    cell("c", data={"validation_is_test": True})
+    text = leaderboard(load_results(tmp_path))
+    assert "a *" in text and "* a fixes optimizer (paper, section 3)" in text
+    assert "b (assumed)" in text and "c †" in text and "the validation part is the test part" in text
+
+
+def test_the_newest_of_two_results_of_one_seed_counts(tmp_path, cell):
+    cell("ce", 0, skill=0.1, cell={"versions": {"loss:ce": 1}})
+    newest = cell("ce", 0, skill=3.0, cell={"versions": {"loss:ce": 2}}, finished="2026-02-01T00:00:00")
+    table = tables(load_results(tmp_path))[0]
+    assert table.records[0]["macro_f1_mean"] == pytest.approx(newest.metrics["macro_f1"])
+    assert "1 older results" in table.notes[0]
+
+
+def test_unknown_names(store):
+    frame = load_results(store)
+    with pytest.raises(UnknownName, match="Did you mean macro_f1"):
+        leaderboard(frame, metric="macro-f1")
+    with pytest.raises(UserError, match=r"no stored result has the dataset 'digit'.*digits-lt"):
+        leaderboard(frame, dataset="digit")
+
+
+def test_empty_store(tmp_path):
+    frame = load_results(tmp_path)
+    assert "no results yet" in leaderboard(frame) and leaderboard(frame, dataset="aptos", fmt="json").strip() == "[]"
+
+
+def test_fresh_row_stands_above_the_store(store, cell):
+    fresh = cell("focal", 4)
+    lines = row_table(fresh, load_results(store)).splitlines()
+    first = next(i for i, line in enumerate(lines) if "this run: focal, seed 4" in line)
+    assert [line.split()[0] for line in lines[first + 1 : first + 4]] == ["iois", "sqrt", "focal"]
+    alone = row_table(fresh, load_results(store / "nowhere"))
+    assert "this run: focal, seed 4" in alone and "iois" not in alone
+
+
+def test_published_numbers_and_difference(tmp_path, cell):
+    result = cell("iois", dataset="aptos", protocol="iois2024")
+    text = leaderboard(load_results(tmp_path), published=True)
+    difference = 100 * result.metrics["macro_f1"] - 73.02
+    assert "73.02" in text and f"{difference:+.2f}" in text and "IOIS-MICCAI2024" in text
+    cell("unheard-of", dataset="aptos", protocol="iois2024")
+    assert "unheard-of" in leaderboard(load_results(tmp_path), published=True)
+
+
+def test_published_table_is_complete():
+    rows = load_published()
+    assert len(rows) == 404
+    for row in rows:
+        named = not row["metric"].startswith("hparam")
+        assert all(bool(row[key]) == named for key in ("dataset_id", "method_id", "metric_id")), row
+        assert row["score"] is None or row["metric_id"] == "fid" or 0 <= row["score"] <= 1, row
+        unit = row["notes"].split(";")[0].split(" ")[0]
+        assert unit in ("percent", "fraction", "FID", "hyper-parameter"), row
+
+
+def test_published_lookup():
+    assert published_score("ham10000", "iois", "macro_f1")["score"] == pytest.approx(0.8197)
+    assert published_score("ham10000", "proco-proto", "accuracy")["paper"] == "DiffMIC-MICCAI2023"
+    assert published_score("ham10000", "proco-vmf", "accuracy") is None
+    assert published_score("nct-crc-5pct", "ce", "generation.fd[ref]") is None
+
+
+def test_breast_recall_is_two_head_four_middle_two_tail_classes():
+    keys = ("macro_recall", "many_accuracy", "medium_accuracy", "few_accuracy")
+    fits = 0
+    for method in ("balanced-softmax", "cb-focal", "logit-adjustment", "ncl", "glmc", "mgdm", "skin-sdm"):
+        rec, many, med, few = (published_score("breast-lt8", method, key)["score"] for key in keys)
+        fits += abs((2 * many + 4 * med + 2 * few) / 8 - rec) < 1e-4
+    assert fits == 7
