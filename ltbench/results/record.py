@@ -23,7 +23,7 @@ RESULT, PREDICTIONS, HISTORY, CONFIG, SPLITS = (
     "config.json",
     "splits.json",
 )
-FILES = (PREDICTIONS, HISTORY, CONFIG, SPLITS, "samples.png")
+FILES = (PREDICTIONS, HISTORY, CONFIG, SPLITS, "samples.png", "synthetic.csv")
 COLUMNS = ("ids", "y_true", "probs", "val_ids", "val_y_true", "val_probs")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 from ltbench.errors import LtbenchError
 from ltbench.metrics import classification
 from ltbench.results.files import sha256
-from ltbench.results.record import FILES, PREDICTIONS, RESULT, Result, read_result
+from ltbench.results.record import FILES, PREDICTIONS, RESULT, SPLITS, Result, read_result
 
 TOLERANCE = 1e-6
+SELECTION_TOLERANCE = 0.02  # the score was measured in training, where a GPU may round differently
 
 
 def verify(folder: Path | str) -> list[str]:
@@ -26,7 +28,7 @@ def verify(folder: Path | str) -> list[str]:
         return [str(error)]
     problems = [*_files(result), *_identity(result)]
     try:
-        return problems + _metrics(result)
+        return problems + _metrics(result) + _splits(result)
     except (LtbenchError, KeyError, TypeError, ValueError) as error:
         return [*problems, f"{folder / PREDICTIONS}: metrics cannot be recomputed: {error}"]
 
@@ -91,9 +93,32 @@ def _metrics(result: Result) -> list[str]:
 def _selection(result: Result, val: Mapping[str, Any]) -> list[str]:
     chosen = result.data.get("selection") or {}
     key, score = str(chosen.get("metric")), chosen.get("score")
-    if chosen.get("split") != "val" or key not in val or score is None or _equal(score, val[key], 1e-4):
+    if chosen.get("split") != "val" or key not in val or score is None or math.isnan(score):
+        return []
+    if math.isclose(score, val[key], abs_tol=SELECTION_TOLERANCE):
         return []
     return [f"{result.folder / RESULT}: selected at {key} {score}, the validation predictions give {val[key]}"]
+
+
+def _splits(result: Result) -> list[str]:
+    """The tested images are those of the split, and no image of another part is among them."""
+    path = result.folder / SPLITS
+    if not path.is_file():
+        return []
+    try:
+        ids = {part: set(map(str, json.loads(path.read_text())[part])) for part in ("train", "val", "test")}
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{path} is corrupt: {error!r}"]
+    stored = {"test": result.predictions.ids, "val": result.predictions.val_ids}
+    problems = [
+        f"{path}: the {part} part is not the images of {PREDICTIONS}"
+        for part, found in stored.items()
+        if set(found.tolist()) != ids[part]
+    ]
+    leaks = {"train": ids["train"] & ids["test"], "val": ids["val"] & ids["test"]}
+    if result.data["data"].get("validation_is_test"):
+        leaks.pop("val")
+    return problems + [f"{path}: {len(x)} images of test are also in {part}" for part, x in leaks.items() if x]
 
 
 def _equal(stored: Any, computed: Any, tolerance: float = TOLERANCE) -> bool:

@@ -66,6 +66,13 @@ def test_wrong_labels_move_the_target_rate_and_not_the_distance(good):
     assert wrong["target_rate"] < 0.5 * right["target_rate"] and wrong["fd[ref]"] == right["fd[ref]"]
 
 
+def test_tail_means_the_three_rarest_classes(good):
+    images, labels = good
+    wrong_head = np.where(labels[:, None, None, None] == 0, 255, images).astype(np.uint8)
+    got = Generation().compute(record(wrong_head, labels))
+    assert got["target_rate"] < 0.55 and got["target_rate_tail"] > 0.9 and got["target_rate_class[0]"] == 0.0
+
+
 def test_noise_raises_the_distance_and_collapse_lowers_diversity(good):
     images, labels = good
     base = Generation().compute(record(images, labels))

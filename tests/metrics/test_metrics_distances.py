@@ -137,6 +137,12 @@ def test_prdc_vectors():
     assert prdc(REAL, fake, 2) == pytest.approx({"precision": 0.8, "recall": 0.25, "density": 1.2, "coverage": 0.75})
 
 
+def test_a_point_on_the_rim_of_a_ball_is_outside():
+    real = np.array([[0.0], [1.0], [2.0]])
+    assert prdc(real, np.array([[3.0], [-1.0]]), 1) == {"precision": 0, "recall": 1, "density": 0, "coverage": 0}
+    assert prdc(np.zeros((3, 1)), np.zeros((3, 1)), 1) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
+
+
 def test_prdc_chunks_do_not_change_the_result(monkeypatch):
     rng = np.random.default_rng(6)
     a, b = rng.normal(size=(2, 50, 3))

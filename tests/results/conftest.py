@@ -73,8 +73,12 @@ def make_cell(root: Path, method: str = "ce", seed: int = 0, **changes: Any) -> 
     folder = Path(root, given["dataset"], method, given["protocol"], f"seed{seed}-{cell['hash'][:8]}")
     atomic_write(folder / "history.jsonl", "".join(f'{{"epoch": {k}, "loss": null}}\n' for k in range(3)))
     atomic_write(folder / "config.json", to_json(cell))
+    parts = {"train": ["t"], "val": [f"val-{i}" for i in ids], "test": ids, **given.get("splits", {})}
+    atomic_write(folder / "splits.json", to_json(parts))
     part = {"ids": ids, "y_true": y, "probs": probs}
-    return write_result(folder, data, {**part, **{f"val_{key}": value for key, value in part.items()}})
+    return write_result(
+        folder, data, {**part, **{f"val_{key}": value for key, value in part.items()}, "val_ids": parts["val"]}
+    )
 
 
 @pytest.fixture

@@ -133,6 +133,20 @@ def test_tampered_predictions_are_found_even_with_a_new_checksum(cell):
     assert any("test macro_f1" in p for p in verify(folder))
 
 
+def test_leaks_between_the_parts_are_found(cell):
+    assert any("1 images of test are also in train" in p for p in verify(cell(splits={"train": ["image-3"]}).folder))
+    test = [f"image-{k}" for k in range(120)]
+    assert any("120 images of test are also in val" in p for p in verify(cell("a", splits={"val": test}).folder))
+    assert verify(cell("b", splits={"val": test}, data={"validation_is_test": True}).folder) == []
+    assert any("is not the images" in p for p in verify(cell("c", splits={"test": test[1:]}).folder))
+
+
+def test_a_selection_without_a_score_is_fine(cell):
+    assert (
+        verify(cell(record={"selection": {"split": "val", "metric": "macro_f1", "score": float("nan")}}).folder) == []
+    )
+
+
 def test_broken_folders_do_not_raise(cell):
     folder = cell().folder
     (folder / "predictions.npz").write_bytes(b"junk")
@@ -151,7 +165,7 @@ def test_pack_is_deterministic_and_without_weights(two, tmp_path):
     with tarfile.open(tmp_path / "out" / "a.tar.gz") as archive:
         names = archive.getnames()
         archive.extractall(tmp_path / "unpacked", filter="data")
-    assert len(names) == 16 and not any("safetensors" in name for name in names)
+    assert len(names) == 20 and not any("safetensors" in name for name in names)
     frame = load_results(tmp_path / "unpacked")
     assert len(frame) == 4 and all(verify(path) == [] for path in frame["folder"])
 

@@ -27,7 +27,7 @@ def test_round_trip(cell):
     assert again.predictions.ids[0] == "image-0" and again.predictions.ids.dtype.kind == "U"
     assert again.predictions.y_true.dtype == np.int64 and again.predictions.val_probs.dtype == np.float32
     assert again.history[1]["epoch"] == 1 and math.isnan(again.history[1]["loss"])
-    assert sorted(again.data["files"]) == ["config.json", "history.jsonl", "predictions.npz"]
+    assert sorted(again.data["files"]) == ["config.json", "history.jsonl", "predictions.npz", "splits.json"]
 
 
 def test_row_is_flat(cell):
