@@ -87,7 +87,7 @@ def _build(
     content = digest.hexdigest()
     images.setflags(write=False)
     if entry is not None:
-        facts = {"key": key, "content": content, "shape": images.shape, "warnings": result.warnings}
+        facts: dict[str, object] = {"key": key, "content": content, "shape": images.shape, "warnings": result.warnings}
         images = _store(entry, images, facts)
     return images, content, result.warnings
 

@@ -105,7 +105,7 @@ def check_table(table: ImageTable, names: tuple[str, ...]) -> None:
         )
     ids, times = np.unique(table.ids, return_counts=True)
     if len(ids) != len(table):
-        raise DataError(f"image id {ids[times > 1][0]!r} occurs {times.max()} times; ids must be unique")
+        raise DataError(f"image id {str(ids[times > 1][0])!r} occurs {times.max()} times; ids must be unique")
     for k in np.flatnonzero(np.bincount(table.labels[table.labels >= 0], minlength=len(names)) == 0):
         raise DataError(f"class {names[k]} ({k}) has no image at all; complete the data or drop the class")
 

@@ -94,10 +94,40 @@ class ZipTree(Tree):
         return f"{self._infos[name].file_size}-{self._infos[name].CRC:08x}"
 
 
+class MergedTree(Tree):
+    """A folder together with the contents of the ZIP files in it, each below the name of its archive."""
+
+    def __init__(self, path: Path, archives: list[Path]) -> None:
+        self.path = path
+        self._trees = {f"{archive.stem}/": ZipTree(archive) for archive in archives}
+        self._folder = FolderTree(path)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        inside = [prefix + name for prefix, tree in self._trees.items() for name in tree.names]
+        return tuple(sorted({*self._folder.names, *inside}))
+
+    def _at(self, name: str) -> tuple[Tree, str]:
+        for prefix, tree in self._trees.items():
+            if name.startswith(prefix) and name[len(prefix) :] in tree.names_set:
+                return tree, name[len(prefix) :]
+        return self._folder, name
+
+    def read(self, name: str) -> bytes:
+        tree, inner = self._at(name)
+        return tree.read(inner)
+
+    def stamp(self, name: str) -> str:
+        tree, inner = self._at(name)
+        return tree.stamp(inner)
+
+
 def open_tree(path: Path) -> Tree:
-    """A tree of a folder or of a ZIP file; DataError if it is neither."""
+    """A tree of a folder (with the ZIP files in it) or of a ZIP file; DataError if it is neither."""
     if path.is_dir():
-        return FolderTree(path)
+        archives = sorted(p for p in path.glob("*.zip") if p.name != "images.zip")
+        packed = not archives or (path / "labels.csv").is_file()
+        return FolderTree(path) if packed else MergedTree(path, archives)
     if path.is_file() and zipfile.is_zipfile(path):
         return ZipTree(path)
     what = "does not exist" if not path.exists() else "is neither a folder nor a ZIP archive"

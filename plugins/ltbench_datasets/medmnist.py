@@ -26,13 +26,13 @@ class MedMNIST(Dataset):
     homepage = "https://medmnist.com"
     part_sizes: ClassVar[tuple[int, int, int]]
 
+    def __init_subclass__(cls) -> None:
+        cls.how_to_get = f"pip install 'ltbench[medmnist]' and run: ltbench data fetch {cls.name}"
+
     def __init__(self, *, size: int = 28) -> None:
         if size not in SIZES:
             raise DataError(f"dataset.size must be one of {', '.join(map(str, SIZES))}, got {size}")
         self.native_size = size
-        self.how_to_get = (
-            f"pip install 'ltbench[medmnist]' and ltbench data fetch {self.name}, or put {self.file} there"
-        )
 
     @property
     def file(self) -> str:
