@@ -85,6 +85,7 @@ class Result:
         metrics = self.data["metrics"]
         split = data.get("split", {})
         options = recipe.get("dataset") if isinstance(recipe.get("dataset"), dict) else {}
+        counts = data.get("train_counts") or [0]
         return {
             **{key: cell.get(key) for key in ("method", "dataset", "protocol", "seed", "hash")},
             "assumed": bool(cell.get("assumed", False)),
@@ -95,6 +96,8 @@ class Result:
             "split_scheme": split.get("scheme", ""),
             "split_seed": split.get("seed", 0),
             "imbalance": (options or {}).get("imbalance"),
+            "train_ratio": max(counts) / min(counts) if min(counts) else float("nan"),
+            "smallest_val_class": min(data.get("val_counts") or [0]),
             "validation_is_test": bool(data.get("validation_is_test", False)),
             **{f"n_{part}": size for part, size in data.get("sizes", {}).items()},
             **_scalars(metrics.get("test", {})),

@@ -15,6 +15,7 @@ from ltbench.results.render import Table, render
 if TYPE_CHECKING:
     import pandas as pd
 
+FEW_VALIDATION = 5  # images of a class
 HEADLINE = ("macro_f1", "balanced_accuracy", "mcc", "accuracy")
 CONDITIONS = ("dataset", "protocol", "weights", "split_scheme", "split_seed", "imbalance", "content")
 LOWER_IS_BETTER = ("ece", "nll", "brier", "fd", "kd", "nearest_ratio", "n_absent", "seconds")
@@ -126,6 +127,7 @@ def _aggregate(group: pd.DataFrame, shown: tuple[str, ...]) -> dict[str, Any]:
             f"{name}_sd": float(values.std(ddof=1, skipna=False)),
         }
     record["seconds"] = float(group["seconds"].astype(float).mean())
+    record |= {name: float(first[name]) for name in ("train_ratio", "smallest_val_class")}
     flags = {name: bool(group[name].astype(bool).any()) for name in ("assumed", "validation_is_test")}
     return {**record, **flags, "owns": first["owns"]}
 
@@ -152,6 +154,9 @@ def _marked(record: dict[str, Any], notes: list[str]) -> str:
     if record["validation_is_test"]:
         name += " †"
         _note(notes, "† the validation part is the test part, as released by the authors: an optimistic number")
+    if record["smallest_val_class"] < FEW_VALIDATION:
+        name += " ‡"
+        _note(notes, f"‡ a validation class has fewer than {FEW_VALIDATION} images: the selection is noisy")
     owns = json.loads(record["owns"] or "{}")
     if owns:
         name += " *"
@@ -160,7 +165,9 @@ def _marked(record: dict[str, Any], notes: list[str]) -> str:
 
 
 def _title(record: dict[str, Any]) -> str:
-    imbalance = f", imbalance {record['imbalance']}" if record["imbalance"] else ""
+    ratio = record["train_ratio"]
+    imbalance = "" if math.isnan(ratio) else f", training imbalance {ratio:.1f}"
+    imbalance += f" (set to {record['imbalance']})" if record["imbalance"] else ""
     return (
         f"{record['dataset']}, protocol {record['protocol']}, weights {record['weights'] or 'none'}, "
         f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}, untuned defaults, percent"

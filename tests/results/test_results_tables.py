@@ -31,7 +31,10 @@ def test_mean_and_sd_over_seeds(store):
     mean, sd = 100 * statistics.mean(values), 100 * statistics.stdev(values)
     assert f"{mean:.2f} ± {sd:.2f}" in text
     lines = text.splitlines()
-    assert "digits-lt, protocol quick, weights none, split stratified seed 0, imbalance 20" in lines[0]
+    assert (
+        "digits-lt, protocol quick, weights none, split stratified seed 0, training imbalance 40.0 (set to 20)"
+        in lines[0]
+    )
     assert "untuned defaults" in lines[0] and [line.split()[0] for line in lines[-3:]] == ["iois", "sqrt", "ce"]
     single = next(line for line in lines if line.split()[:1] == ["sqrt"])
     assert "±" not in single and single.split()[-2:] == ["1", "30"]
@@ -79,9 +82,16 @@ def test_footnotes(tmp_path, cell):
     cell("a", cell={"owns": {"optimizer": "paper, section 3"}})
     cell("b", cell={"assumed": True})
     cell("c", data={"validation_is_test": True})
+    cell("d", data={"val_counts": [30, 30, 56, 4]})
     text = leaderboard(load_results(tmp_path))
+    assert "d ‡" in text and "fewer than 5 images" in text and "a ‡" not in text
     assert "a *" in text and "* a fixes optimizer (paper, section 3)" in text
     assert "b (assumed)" in text and "c †" in text and "the validation part is the test part" in text
+
+
+def test_a_class_without_training_images_has_no_ratio(tmp_path, cell):
+    cell("a", data={"train_counts": [10, 0, 5, 5]})
+    assert "training imbalance" not in leaderboard(load_results(tmp_path))
 
 
 def test_the_newest_of_two_results_of_one_seed_counts(tmp_path, cell):
