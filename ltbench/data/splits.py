@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -113,13 +114,12 @@ def _from_file(table: ImageTable, path: Path) -> np.ndarray:
         raise DataError(f"split file {path} needs the columns id and split, found {have}")
     ids = [line["id"] for line in lines]
     known = set(table.ids.tolist())
+    repeated = sorted(i for i, times in Counter(ids).items() if times > 1)
     for what, odd in (
         ("unknown ids", sorted(set(ids) - known)),
         ("no line for ids", sorted(known - set(ids))),
-        ("repeated ids", sorted(set(ids)) if len(set(ids)) != len(ids) else []),
+        ("repeated ids", repeated),
     ):
-        if what == "repeated ids" and odd:
-            odd = sorted({i for i in odd if ids.count(i) > 1}) if len(ids) < 5000 else odd[:1]
         if odd:
             raise DataError(f"split file {path}: {what}: {len(odd)}, first {odd[0]!r}; it must name each image once")
     split = {line["id"]: line["split"] for line in lines}
@@ -173,7 +173,8 @@ def crossing_groups(groups: np.ndarray, part: np.ndarray) -> int:
     """How many groups have rows in more than one part; rows of part -1 do not count."""
     used = part >= 0
     pairs = {(str(group), int(p)) for group, p in zip(groups[used], part[used], strict=True)}
-    return len(pairs) - len({group for group, _ in pairs}) if pairs else 0
+    parts_of = Counter(group for group, _ in pairs)
+    return sum(n > 1 for n in parts_of.values())
 
 
 def class_name(table: ImageTable, k: int) -> str:

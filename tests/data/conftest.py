@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,20 +7,6 @@ import numpy as np
 import pytest
 
 from ltbench.interfaces.dataset import ImageTable
-
-
-def shared_data() -> Path:
-    """The folder of real data sets, which may be absent."""
-    beside = Path(__file__).resolve().parents[2] / "../shared/data"
-    return Path(os.environ.get("LTBENCH_DATA") or beside)
-
-
-@pytest.fixture
-def real_root() -> Path:
-    root = shared_data()
-    if not (root / "aptos2019").is_dir():
-        pytest.skip("no real data here: set LTBENCH_DATA")
-    return root
 
 
 @pytest.fixture(scope="session")

@@ -184,7 +184,8 @@ def test_small_tmpfs(tmp_path, monkeypatch):
 
 def test_two_processes_decode_once(folder, cache):
     code = (
-        "import sys; from pathlib import Path; import ltbench.data.cache as c; from ltbench.data.trees import FolderTree\n"
+        "import sys; from pathlib import Path; import ltbench.data.cache as c\n"
+        "from ltbench.data.trees import FolderTree\n"
         "real = c.decode_all\n"
         "def slow(*a):\n    import time; time.sleep(0.5); print('decoded'); return real(*a)\n"
         "c.decode_all = slow\nt = FolderTree(Path(sys.argv[1]))\n"

@@ -122,7 +122,7 @@ def test_part_of_another_file_is_thrown_away(get, tmp_path):
 
 
 def test_wrong_hash(get, tmp_path):
-    with pytest.raises(DataError, match="has the hash .* expected md5:00"):
+    with pytest.raises(DataError, match=r"has the hash .* expected md5:00"):
         get("/ok", "md5:00")
     assert list((tmp_path / "deep").iterdir()) == []
 

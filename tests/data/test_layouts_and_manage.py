@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,12 @@ class Skin(FolderDataset):
     name = "skin"
     folders = ("skin", "Skin-published")
     classes = ("nv", "mel")
-    aliases = {"nevus": "nv"}
+    aliases: Mapping[str, str] = {"nevus": "nv"}
     group_columns = ("lesion_id", "duplicate_group")
     licence = "CC0"
     homepage = "https://example.org"
     how_to_get = "ask the authors"
-    official_counts = {"all": (20, 20)}
+    official_counts: Mapping[str, tuple[int, ...]] = {"all": (20, 20)}
 
 
 def png(seed: int) -> bytes:

@@ -45,7 +45,8 @@ def test_every_data_set_builds_and_states_its_facts():
 
 
 def test_listing_data_sets_imports_nothing_heavy():
-    code = "import ltbench, sys; ltbench.names('dataset'); print([m for m in ('torch', 'sklearn', 'PIL') if m in sys.modules])"
+    heavy = ("torch", "sklearn", "PIL")
+    code = f"import ltbench, sys; ltbench.names('dataset'); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -154,7 +155,7 @@ def test_medmnist_wrong_files(tmp_path):
     with pytest.raises(DataError, match="not a complete MedMNIST file"):
         dataset.load(tmp_path, 28)
     medmnist_file(tmp_path / "breastmnist.npz", channels=1)
-    with pytest.raises(DataError, match="labels .* not those of breastmnist"):
+    with pytest.raises(DataError, match=r"labels .* not those of breastmnist"):
         dataset.load(tmp_path, 28)
     medmnist_file(tmp_path / "breastmnist.npz", classes=2)
     with pytest.raises(DataError, match="not those of breastmnist"):
