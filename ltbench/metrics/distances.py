@@ -126,14 +126,12 @@ def checked_features(a: np.ndarray, b: np.ndarray, least: int) -> tuple[np.ndarr
 
 
 def _factor(features: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and a factor F (min(n, d), d) of the covariance F^T F."""
+    """Mean (d,) and a factor F (n, d) of the covariance F^T F."""
     share = np.full(len(features), 1.0) if weights is None else weights
     share = share / share.sum()
     mean = share @ features
     centred = np.sqrt(share / (1 - (share**2).sum()))[:, None] * (features - mean)
-    if len(centred) <= centred.shape[1]:
-        return mean, centred
-    return mean, np.asarray(np.linalg.qr(centred, mode="r"))
+    return mean, centred
 
 
 def _root(cov: np.ndarray, d: int) -> np.ndarray:
@@ -150,11 +148,17 @@ def _root(cov: np.ndarray, d: int) -> np.ndarray:
 
 def _frechet(mean1: np.ndarray, factor1: np.ndarray, mean2: np.ndarray, factor2: np.ndarray) -> float:
     traces = float((factor1**2).sum() + (factor2**2).sum())
-    overlap = float(np.linalg.svd(factor1 @ factor2.T, compute_uv=False).sum())
-    value = float(((mean1 - mean2) ** 2).sum()) + traces - 2 * overlap
+    value = float(((mean1 - mean2) ** 2).sum()) + traces - 2 * _overlap(factor1, factor2)
     if value < -1e-6 * traces:
         raise ContractError(f"the Frechet distance came out as {value:.6g}: the features are numerically unusable")
     return max(value, 0.0)
+
+
+def _overlap(factor1: np.ndarray, factor2: np.ndarray) -> float:
+    """tr (C1 C2)^(1/2): the nuclear norm of F1 F2^T, through triangular factors when both have more rows than d."""
+    if min(len(factor1), len(factor2)) > factor1.shape[1]:
+        factor1, factor2 = (np.asarray(np.linalg.qr(factor, mode="r")) for factor in (factor1, factor2))
+    return float(np.linalg.svd(factor1 @ factor2.T, compute_uv=False).sum())
 
 
 def _unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
