@@ -38,7 +38,7 @@ class Cell:
     @classmethod
     def create(cls, *, method: str, dataset: str, protocol: str, seed: int, **rest: Any) -> Cell:
         """Freeze; `rest` holds recipe, versions, data and what is recorded but not hashed."""
-        names = {"method": method, "dataset": dataset, "protocol": protocol, "seed": seed}
+        names: dict[str, Any] = {"method": method, "dataset": dataset, "protocol": protocol, "seed": seed}
         return cls(**names, text=canonical({**names, **rest, "hash": cell_hash(rest)}))
 
     def as_dict(self) -> dict[str, Any]:

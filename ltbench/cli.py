@@ -282,8 +282,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        print(f"ltbench: internal error, {type(error).__name__}: {error}\nrun again with --debug and report it",
-              file=sys.stderr)
+        print(
+            f"ltbench: internal error, {type(error).__name__}: {error}\nrun again with --debug and report it",
+            file=sys.stderr,
+        )
         return 1
 
 

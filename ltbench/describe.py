@@ -10,8 +10,25 @@ from typing import Any
 from ltbench.registry import Component
 
 FACTS = (
-    "version", "TIERS", "slots", "views", "owns", "needs", "head", "guided", "conditional", "value_range", "on",
-    "higher_is_better", "classes", "native_size", "channels", "licence", "homepage", "how_to_get", "official_counts",
+    "version",
+    "TIERS",
+    "slots",
+    "views",
+    "owns",
+    "needs",
+    "head",
+    "guided",
+    "conditional",
+    "value_range",
+    "on",
+    "higher_is_better",
+    "classes",
+    "native_size",
+    "channels",
+    "licence",
+    "homepage",
+    "how_to_get",
+    "official_counts",
 )
 
 
@@ -28,7 +45,9 @@ def _source(module: str) -> ast.Module | None:
 
 def _options(function: ast.FunctionDef, skip: int) -> list[str]:
     arguments = function.args
-    defaults: list[ast.expr | None] = [None] * (len(arguments.args) - len(arguments.defaults)) + list(arguments.defaults)
+    defaults: list[ast.expr | None] = [None] * (len(arguments.args) - len(arguments.defaults)) + list(
+        arguments.defaults
+    )
     pairs = list(zip(arguments.args, defaults, strict=True))[skip:]
     pairs += list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
     return [f"{a.arg} = {ast.unparse(d) if d is not None else '(required)'}" for a, d in pairs]
@@ -48,7 +67,9 @@ def describe(component: Component) -> str:
         init = node
         if isinstance(node, ast.ClassDef):
             init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)  # type: ignore[assignment]
-        options = _options(init, 1 if isinstance(node, ast.ClassDef) else 2) if isinstance(init, ast.FunctionDef) else []
+        options = (
+            _options(init, 1 if isinstance(node, ast.ClassDef) else 2) if isinstance(init, ast.FunctionDef) else []
+        )
         lines += ["", "options", *(f"  {option}" for option in options)] if options else []
         if isinstance(node, ast.ClassDef):
             facts = [(t, v) for n in node.body for t, v in _assigned(n) if t in FACTS]

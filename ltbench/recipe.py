@@ -161,8 +161,8 @@ def _split_overrides(overrides: Mapping[str, Any], protocol: Mapping[str, Any]) 
             parts["protocol"][key] = value
         elif key != "seed":
             known = [*SLOTS, "dataset.imbalance", "dataset.shuffle_labels", *(f"protocol.{k}" for k in protocol)]
-            raise UnknownName(f"unknown key {key!r} in --set.{nearest(key, known)} Keys begin with: {', '.join(SLOTS)}, "
-                              "protocol, dataset")
+            heads = ", ".join((*SLOTS, "protocol", "dataset"))
+            raise UnknownName(f"unknown key {key!r} in --set.{nearest(key, known)} Keys begin with: {heads}")
     for key in parts["protocol"]:
         if key.partition(".")[0] not in protocol:
             raise UnknownName(f"a protocol has no field {key!r}.{nearest(key, list(protocol))}")
@@ -191,7 +191,7 @@ def resolve(
 ) -> tuple[Draft, Any]:
     """Merge all layers; returns the draft and the dataset instance. Unknown names raise with nearest matches."""
     overrides = dict(overrides or {})
-    protocol_id, base = _load("protocol", protocol)
+    protocol_id, fields = _load("protocol", protocol)
     method_id, recipe = _load("method", method)
     unknown = set(recipe) - METHOD_KEYS
     if unknown:
@@ -199,81 +199,95 @@ def resolve(
     seed = overrides.get("seed", seed)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise UserError(f"the seed must be a whole number of at least 0, got {seed!r}")
-    per_dataset = base.pop("datasets", {})
-    parts = _split_overrides(overrides, base)
-    shown_dataset, data_section, instance = _dataset(dataset, parts["dataset"])
-    origins = {f"protocol.{k}": f"protocol {protocol_id}" for k in flatten(base)}
-    origins |= {f"dataset.{k}": "--set" if k in parts["dataset"] else "default" for k in data_section}
-
-    for key, value in per_dataset.get(data_section["name"], {}).items():
-        _assign(base, key, value)
-        origins[f"protocol.{key}"] = f"protocol {protocol_id}, {data_section['name']}"
-    owns = dict(recipe.get("owns", {}))
-    for key, value in flatten(recipe.get("protocol", {})).items():
-        if key.partition(".")[0] not in owns:
-            raise UserError(f"method {method_id!r} sets protocol field {key!r} without declaring it in `owns`")
-        _assign(base, key, value)
-        origins[f"protocol.{key}"] = f"method {method_id}"
-    if instance.augment:
-        base["augment"] = {**base["augment"], **instance.augment}
-        origins |= {f"protocol.augment.{k}": f"dataset {data_section['name']}" for k in instance.augment}
-    for key, value in parts["protocol"].items():
-        _assign(base, key, value)
-        origins[f"protocol.{key}"] = "--set"
-    base["image_size"] = _image_size(base["image_size"], instance.native_size)
-    base["stored_size"] = base["stored_size"] or base["image_size"]
-    base = {k: _by_size(v, base["image_size"]) for k, v in base.items()}
-    base["split"] = base["split"] or instance.scheme
-
-    slots: dict[str, Any] = {k: recipe.get(k) for k in SLOTS}
-    slots["classifier"] = slots["classifier"] or "standard"
-    slots["sampler"] = slots["sampler"] or "instance"
-    given: dict[str, Any] = {k: v for k, v in slots.items() if v is not None}
-    for key, value in recipe.get("datasets", {}).get(data_section["name"], {}).items():
-        _assign(given, key, value)
-    for key, value in sorted(parts["method"].items(), key=lambda item: item[0].count(".")):
-        if "." in key and given.get(key.partition(".")[0]) is None:
-            raise UserError(f"--set {key}: method {method_id!r} has no {key.partition('.')[0]}; set it first, "
-                            f"for example --set {key.partition('.')[0]}=NAME")
-        _assign(given, key, value)
-    given = {k: v for k, v in given.items() if v is not None}
-    classifier = plugins().registry.get("classifier", _name(given["classifier"])).value
-    allowed = {"classifier", "sampler", "generator"} | set(classifier.slots)
-    for slot in given:
-        if slot not in allowed:
-            raise UserError(
-                f"classifier {_name(given['classifier'])!r} does not use the slot {slot!r}; "
-                f"it uses: {', '.join(sorted(allowed))}"
-            )
-    resolved = {
-        slot: _component(slot, given[slot], base["tier"], f"method {method_id}", slot, origins) if slot in given else None
-        for slot in SLOTS
-    }
-    for key in parts["method"]:
-        origins[key if "." in key else f"{key}.name"] = "--set"
-    _references(resolved, base)
-    versions = {f"dataset:{data_section['name']}": type(instance).version}
-    for slot, section in resolved.items():
-        while isinstance(section, dict):
-            versions[f"{slot}:{section['name']}"] = plugins().registry.get(slot, section["name"]).version
-            section = section.get("base")
+    per_dataset = fields.pop("datasets", {})
+    parts = _split_overrides(overrides, fields)
+    shown_dataset, section, instance = _dataset(dataset, parts["dataset"])
+    name = section["name"]
+    layers = [
+        (f"protocol {protocol_id}", fields),
+        (f"protocol {protocol_id}, {name}", per_dataset.get(name, {})),
+        (f"method {method_id}", _owned(method_id, recipe)),
+        (f"dataset {name}", {f"augment.{key}": value for key, value in instance.augment.items()}),
+        ("--set", parts["protocol"]),
+    ]
+    origins = {f"dataset.{key}": "--set" if key in parts["dataset"] else "default" for key in section}
+    base = _protocol(layers, instance, origins)
+    slots = _slots(method_id, recipe, name, parts["method"], base, origins)
+    classifier = plugins().registry.get("classifier", slots["classifier"]["name"]).value
+    versions = {f"dataset:{name}": type(instance).version}
+    for slot, spec in slots.items():
+        while isinstance(spec, dict):
+            versions[f"{slot}:{spec['name']}"] = plugins().registry.get(slot, spec["name"]).version
+            spec = spec.get("base")
     weights_path = _weights(base)
-    renames = {k: v for k, v in parts["protocol"].items() if f"protocol.{k}" not in AXES}
-    return (
-        Draft(
-            method=method_id + _suffix(parts["method"]),
-            dataset=shown_dataset,
-            protocol=protocol_id + _suffix(renames),
-            recipe={"seed": seed, "protocol": base, "dataset": data_section, **resolved},
-            origins=origins,
-            fidelity=dict(recipe.get("fidelity", {})),
-            owns={**owns, **dict(classifier.owns)},
-            versions=versions,
-            standard=not renames and not parts["method"],
-            weights_path=weights_path,
-        ),
-        instance,
+    renames = {key: value for key, value in parts["protocol"].items() if f"protocol.{key}" not in AXES}
+    draft = Draft(
+        method=method_id + _suffix(parts["method"]),
+        dataset=shown_dataset,
+        protocol=protocol_id + _suffix(renames),
+        recipe={"seed": seed, "protocol": base, "dataset": section, **slots},
+        origins=origins,
+        fidelity=dict(recipe.get("fidelity", {})),
+        owns={**recipe.get("owns", {}), **dict(classifier.owns)},
+        versions=versions,
+        standard=not renames and not parts["method"],
+        weights_path=weights_path,
     )
+    return draft, instance
+
+
+def _owned(method: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The protocol fields a method fixes; each must be declared in its `owns`."""
+    fixed = flatten(recipe.get("protocol", {}))
+    for key in fixed:
+        if key.partition(".")[0] not in recipe.get("owns", {}):
+            raise UserError(f"method {method!r} sets protocol field {key!r} without declaring it in `owns`")
+    return fixed
+
+
+def _protocol(layers: list[tuple[str, Mapping[str, Any]]], dataset: Any, origins: dict[str, str]) -> dict[str, Any]:
+    """The protocol's fields with all layers applied and the rules by size settled."""
+    base: dict[str, Any] = {}
+    for origin, layer in layers:
+        for key, value in layer.items():
+            _assign(base, key, copy.deepcopy(value))
+            origins |= {f"protocol.{k}": origin for k in flatten({key: value})}
+    base["image_size"] = _image_size(base["image_size"], dataset.native_size)
+    base["stored_size"] = base["stored_size"] or base["image_size"]
+    base["split"] = base["split"] or dataset.scheme
+    return {key: _by_size(value, base["image_size"]) for key, value in base.items()}
+
+
+def _slots(
+    method: str,
+    recipe: Mapping[str, Any],
+    dataset: str,
+    overrides: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    origins: dict[str, str],
+) -> dict[str, Any]:
+    """Every slot resolved to {name, all options}, or None where it is empty."""
+    given = {slot: copy.deepcopy(recipe.get(slot)) for slot in SLOTS}
+    given["classifier"] = given["classifier"] or "standard"
+    given["sampler"] = given["sampler"] or "instance"
+    for key, value in recipe.get("datasets", {}).get(dataset, {}).items():
+        _assign(given, key, value)
+    for key, value in sorted(overrides.items(), key=lambda item: item[0].count(".")):
+        slot, dot, _ = key.partition(".")
+        if dot and given[slot] is None:
+            raise UserError(f"--set {key}: method {method!r} has no {slot}; set it first: --set {slot}=NAME")
+        _assign(given, key, value)
+    name = _name(given["classifier"])
+    allowed = {"classifier", "sampler", "generator", *plugins().registry.get("classifier", name).value.slots}
+    for slot in (slot for slot, spec in given.items() if spec is not None and slot not in allowed):
+        raise UserError(f"classifier {name!r} does not use the slot {slot!r}; it uses: {', '.join(sorted(allowed))}")
+    resolved = {
+        slot: spec if spec is None else _component(slot, spec, protocol["tier"], f"method {method}", slot, origins)
+        for slot, spec in given.items()
+    }
+    origins |= {key if "." in key else f"{key}.name": "--set" for key in overrides}
+    _references(resolved, protocol)
+    return resolved
 
 
 def _name(spec: Any) -> str:
@@ -309,4 +323,3 @@ def _weights(protocol: dict[str, Any]) -> str | None:
 
     protocol["weights"] = f"{path.name}@{sha256(path)[:12]}"
     return str(path)
-

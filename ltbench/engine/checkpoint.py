@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,27 @@ def copy_state(state: Any) -> Any:
     if isinstance(state, (list, tuple)):
         return type(state)(copy_state(item) for item in state)
     return state
+
+
+def state_digest(state: Any) -> str:
+    """sha256 of every tensor and value of a nested state, in key order."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, dict):
+            for key in sorted(value, key=str):
+                digest.update(str(key).encode())
+                add(value[key])
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                add(item)
+        else:
+            digest.update(repr(value).encode())
+
+    add(state)
+    return digest.hexdigest()
 
 
 def save(path: Path, owner: str, state: Any) -> None:

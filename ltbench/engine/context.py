@@ -73,6 +73,7 @@ class CellContext(Context):
         self.seed: int = recipe["seed"]
         self.stage, self.epoch = "setup", 0
         self.cost = Cost()
+        self.fits: dict[str, str] = {}  # phase -> its hash, of every fit used so far
         self.logged: dict[str, float] = {}
         self._owner: dict[str, Any] = {}
         self._references: dict[str, ReferenceModel] = {}
@@ -106,14 +107,15 @@ class CellContext(Context):
         fit._owner = {"component": name, **key}
         return fit
 
-    def steps(
-        self, name: str, total: int, owner: Stateful, options: Mapping[str, Any] | None = None
-    ) -> Iterator[int]:
+    def steps(self, name: str, total: int, owner: Stateful, options: Mapping[str, Any] | None = None) -> Iterator[int]:
         key = {**self._owner, "train": self._train_key}
         if options is not None:
             key["options"] = dict(options)
         phase = Phase(f"{self._owner.get('component', 'cell')}/{name}", int(total), key, self.seed)
-        return self.cache.steps(phase, owner, lambda seconds, cached: self.cost.add(f"fit {phase.name}", seconds, cached))
+        self.fits[phase.name] = phase.hash
+        return self.cache.steps(
+            phase, owner, lambda seconds, cached: self.cost.add(f"fit {phase.name}", seconds, cached)
+        )
 
     def reference(self, role: Literal["guide", "features", "judge"]) -> ReferenceModel:
         from ltbench.engine.reference import train_reference

@@ -22,7 +22,7 @@ class DevicePolicy:
 
     @classmethod
     def choose(cls, device: str, precision: str) -> DevicePolicy:
-        """"auto" takes CUDA where there is one; asking for a missing CUDA is an error."""
+        """ "auto" takes CUDA where there is one; asking for a missing CUDA is an error."""
         if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
             raise UserError(f"unknown device {device!r}; use auto, cpu or cuda")
         has_cuda = torch.cuda.is_available()
@@ -48,7 +48,8 @@ class DevicePolicy:
 
     def place(self, module: torch.nn.Module) -> torch.nn.Module:
         """Move a module to the device, channels_last on CUDA."""
-        return module.to(self.device, memory_format=torch.channels_last if self.is_cuda else torch.preserve_format)
+        module = module.to(self.device)
+        return module.to(memory_format=torch.channels_last) if self.is_cuda else module
 
     def synchronise(self) -> None:
         """Wait for the device, for honest clocks."""

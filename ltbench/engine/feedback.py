@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ltbench.data.augment import eval_crop
+from ltbench.engine.pool import resize_images
+
+if TYPE_CHECKING:
+    from ltbench.engine.candidates import Outcome
+    from ltbench.engine.run import Run
 
 
 def per_class_mean(values: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -26,34 +32,26 @@ def train_loss(probs: np.ndarray, labels: np.ndarray, num_classes: int) -> np.nd
     return per_class_mean(-np.log(np.maximum(picked, 1e-12)), labels, num_classes)
 
 
-def gather(
-    needs: frozenset[str],
-    *,
-    predict: Callable[[np.ndarray], np.ndarray],
-    train: tuple[np.ndarray, np.ndarray],
-    pool: tuple[np.ndarray, np.ndarray],
-    val: tuple[np.ndarray | None, np.ndarray],
-    log: Mapping[str, Any],
-    num_classes: int,
-) -> dict[str, np.ndarray]:
-    """The needed entries after an epoch: (images, labels) of train and pool, (probs, labels) of validation."""
+def gather(run: Run, needs: frozenset[str], outcome: Outcome) -> dict[str, np.ndarray]:
+    """The needed entries after an epoch; each costs at most one pass over the training images (and the pool)."""
+    train, pool, classes = run.context.train, run.synthesis.pool, run.task.num_classes
     result: dict[str, np.ndarray] = {}
     if needs & {"train_accuracy", "train_loss", "union_accuracy"}:
-        probs = predict(train[0])
+        probs = run.evaluator.predict(eval_crop(train.images, run.size), "train")
         if "train_accuracy" in needs:
-            result["train_accuracy"] = train_accuracy(probs, train[1], num_classes)
+            result["train_accuracy"] = train_accuracy(probs, train.labels, classes)
         if "train_loss" in needs:
-            result["train_loss"] = train_loss(probs, train[1], num_classes)
+            result["train_loss"] = train_loss(probs, train.labels, classes)
         if "union_accuracy" in needs:
-            parts = [(probs, train[1])]
-            if len(pool[1]):
-                parts.append((predict(pool[0]), pool[1]))
-            if val[0] is not None:
-                parts.append((val[0], val[1]))
+            parts = [(probs, train.labels)]
+            if len(pool):
+                parts.append((run.evaluator.predict(resize_images(pool.images, run.size), "pool"), pool.labels))
+            if outcome.probs is not None:
+                parts.append((outcome.probs, run.context.val.labels))
             joined = np.concatenate([p for p, _ in parts]), np.concatenate([y for _, y in parts])
-            result["union_accuracy"] = train_accuracy(*joined, num_classes)
-    if "running_accuracy" in needs and "class_seen" in log:
-        seen = np.asarray(log["class_seen"], np.float64)
-        correct = np.asarray(log["class_correct"], np.float64)
-        result["running_accuracy"] = np.divide(correct, seen, out=np.full(num_classes, np.nan), where=seen > 0)
+            result["union_accuracy"] = train_accuracy(*joined, classes)
+    if "running_accuracy" in needs and "class_seen" in outcome.log:
+        seen = np.asarray(outcome.log["class_seen"], np.float64)
+        correct = np.asarray(outcome.log["class_correct"], np.float64)
+        result["running_accuracy"] = np.divide(correct, seen, out=np.full(classes, np.nan), where=seen > 0)
     return result

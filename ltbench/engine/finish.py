@@ -21,7 +21,7 @@ from ltbench.engine.run import Run
 from ltbench.engine.samples import draw_samples
 from ltbench.errors import LtbenchError
 from ltbench.interfaces import GenerationRecord, ImageTable, PredictionRecord
-from ltbench.results.files import atomic_write, to_json
+from ltbench.results.files import atomic_write
 from ltbench.results.record import SCHEMA, Result, write_result
 
 PACKAGES = ("torch", "torchvision", "timm", "diffusers", "numpy", "scikit-learn", "scipy", "pandas", "pillow")
@@ -43,8 +43,6 @@ def finish(run: Run, cell: Cell, selected: dict[str, Any], warnings: list[str]) 
         real = resize_images(context.train.images, run.size)
         draw_samples(folder / "samples.png", resize_images(pool.images, run.size), pool.labels, real, context)
         _provenance(folder / "synthetic.csv", pool)
-    atomic_write(folder / "history.jsonl", "".join(json.dumps(_jsonable(line)) + "\n" for line in run.history))
-    atomic_write(folder / "config.json", to_json(cell.as_dict()["recipe"]))
     parts = {"train": context.train.ids, "val": data.val.ids, "test": data.test.ids}
     atomic_write(folder / "splits.json", json.dumps({part: ids.tolist() for part, ids in parts.items()}))
     record = {
@@ -171,11 +169,9 @@ def git_state(folder: Path) -> dict[str, Any]:
     try:
         ask = ["git", "-C", str(folder)]
         commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        changes = subprocess.run([*ask, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10)
+        changes = subprocess.run(
+            [*ask, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return {}
     return {"commit": commit.stdout.strip(), "changed": bool(changes.stdout.strip())}
-
-
-def _jsonable(value: Any) -> Any:
-    return json.loads(to_json(value))

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 import ltbench
-from ltbench.data.augment import Augmenter, eval_crop
-from ltbench.engine import checkpoint
+from ltbench.data.augment import Augmenter
 from ltbench.engine.candidates import Outcome, train_candidates
 from ltbench.engine.context import CellContext
 from ltbench.engine.evaluate import Evaluator
 from ltbench.engine.feedback import gather
 from ltbench.engine.loader import PlanBatches, TrainStore
-from ltbench.engine.pool import Pool, resize_images
+from ltbench.engine.progress import load, load_best, restore, save, save_best
 from ltbench.engine.streams import seed_global
 from ltbench.engine.synthesis import Synthesis
 from ltbench.interfaces import EpochView, Sampler, Stage
@@ -47,8 +46,7 @@ class Run:
         stages = self.classifier.stages(self.protocol["epochs"])
         total = sum(stage.epochs for stage in stages)
         self.sampler.setup(class_counts=self.task.class_counts, total_epochs=total)
-        path = self.context.workdir / "checkpoint.pt"
-        saved = checkpoint.load(path, self.owner, self.context.device) if path.exists() else None
+        saved = load(self)
         for index, stage in enumerate(stages):
             if saved and index < saved["stage"]:
                 continue
@@ -56,22 +54,22 @@ class Run:
             if saved and index == saved["stage"]:
                 first = saved["epoch"]
                 if first == 0:  # what the previous stage left, before start_stage builds on it
-                    self._restore(saved, sampler)
+                    restore(self, saved, sampler)
             self.context.at(stage.name, 0)
             seed_global(self.context.seed, "stage", index)
             self.classifier.start_stage(stage, self.context)
             if saved and first > 0:
-                self._restore(saved, sampler)
+                restore(self, saved, sampler)
             else:
                 self.selected = {}
             for epoch in range(first, stage.epochs):
                 self._epoch(stage, sampler, epoch)
-                self._save(index, epoch + 1, sampler)
-            pool = self._load_best() if stage.select and self.selected else self.synthesis.pool
+                save(self, index, epoch + 1, sampler)
+            pool = load_best(self) if stage.select and self.selected else self.synthesis.pool
             self.context.at(stage.name, stage.epochs)
             self.classifier.end_stage(stage, self.context)
             if index + 1 < len(stages):
-                self._save(index + 1, 0, self.sampler)
+                save(self, index + 1, 0, self.sampler)
         return {**self.selected, "pool": pool}
 
     def _epoch(self, stage: Stage, sampler: Sampler, epoch: int) -> None:
@@ -95,12 +93,11 @@ class Run:
         if due and (not self.selected or not stage.select or outcome.score > self.selected["score"]):
             self.selected = {"stage": stage.name, "epoch": epoch, "score": outcome.score}
             if stage.select:
-                best = {"classifier": self.classifier.state_dict(), "pool": self.synthesis.pool.state()}
-                checkpoint.save(context.workdir / "best.pt", self.owner, best)
+                save_best(self)
         self.feedback = {"score": outcome.score}
         if sampler.needs and epoch + 1 < stage.epochs:
             with context.cost.of("feedback", context.policy):
-                self.feedback |= self._gather(sampler, outcome)
+                self.feedback |= gather(self, sampler.needs, outcome)
         self._tell(stage, epoch, outcome)
 
     def _train(self, plan: Any, epoch: int) -> dict[str, Any]:
@@ -116,18 +113,6 @@ class Run:
         with self.context.cost.of("validation", self.context.policy):
             probs = self.evaluator.predict(self.context.val.images, "val")
         return probs, self.evaluator.score(probs, self.context.val.labels)
-
-    def _gather(self, sampler: Sampler, outcome: Outcome) -> dict[str, np.ndarray]:
-        train, pool = self.context.train, self.synthesis.pool
-        return gather(
-            sampler.needs,
-            predict=lambda images: self.evaluator.predict(eval_crop(images, self.size), "train"),
-            train=(train.images, train.labels),
-            pool=(resize_images(pool.images, self.store.stored_size), pool.labels),
-            val=(outcome.probs, self.context.val.labels),
-            log=outcome.log,
-            num_classes=self.task.num_classes,
-        )
 
     def _tell(self, stage: Stage, epoch: int, outcome: Outcome) -> None:
         log = {key: value for key, value in outcome.log.items() if not key.startswith("class_")}
@@ -145,24 +130,3 @@ class Run:
         sampler: Sampler = ltbench.build("sampler", stage.sampler)
         sampler.setup(class_counts=self.task.class_counts, total_epochs=stage.epochs)
         return sampler
-
-    def _save(self, stage: int, epoch: int, sampler: Sampler) -> None:
-        state = {"stage": stage, "epoch": epoch, "classifier": self.classifier.state_dict(), "selected": self.selected}
-        state |= {"sampler": self.sampler.state_dict(), "stage_sampler": sampler.state_dict(), "history": self.history}
-        state |= {"pool": self.synthesis.pool.state(), "feedback": self.feedback, "cost": self.context.cost.phases}
-        checkpoint.save(self.context.workdir / "checkpoint.pt", self.owner, state)
-
-    def _restore(self, saved: dict[str, Any], sampler: Sampler) -> None:
-        self.classifier.load_state_dict(saved["classifier"])
-        self.sampler.load_state_dict(saved["sampler"])
-        if saved["epoch"] > 0:
-            sampler.load_state_dict(saved["stage_sampler"])
-        self.selected, self.feedback, self.history = saved["selected"], saved["feedback"], saved["history"]
-        self.synthesis.pool = Pool(**saved["pool"])
-        self.store.set_pool(self.synthesis.pool)
-        self.context.cost.phases = saved["cost"]
-
-    def _load_best(self) -> Pool:
-        best = checkpoint.load(self.context.workdir / "best.pt", self.owner, self.context.device)
-        self.classifier.load_state_dict(best["classifier"])
-        return Pool(**best["pool"])

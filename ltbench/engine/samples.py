@@ -28,12 +28,14 @@ def draw_samples(path: Path, images: np.ndarray, labels: np.ndarray, real: np.nd
     names, real_labels = context.task.class_names, context.train.labels
     grid = Figure(figsize=(2 * PER_CLASS * 0.75 + 1.5, len(names) * 0.95 + 0.6))
     FigureCanvasAgg(grid)
-    axes = grid.subplots(len(names), 2 * PER_CLASS + 1, squeeze=False, width_ratios=[1] * PER_CLASS + [0.3] + [1] * PER_CLASS)
+    axes = grid.subplots(
+        len(names), 2 * PER_CLASS + 1, squeeze=False, width_ratios=[1] * PER_CLASS + [0.3] + [1] * PER_CLASS
+    )
     for axis in axes.flat:
         axis.axis("off")
     for k, name in enumerate(names):
         rows = np.flatnonzero(labels == k)[:PER_CLASS]
-        near = nearest_rows(images[rows], real) if len(rows) else []
+        near = nearest_rows(images[rows], real)
         for column, (row, other) in enumerate(zip(rows, near, strict=True)):
             _show(axes[k, column], images[row])
             right = axes[k, PER_CLASS + 1 + column]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ltbench.engine.checkpoint import state_digest
 from ltbench.engine.context import CellContext
 from ltbench.engine.guide import ClassifierGuide, frozen
 from ltbench.engine.pool import Pool
@@ -44,8 +45,17 @@ class Synthesis:
         with frozen(self.classifier):
             images, labels = self.generator.sample(counts, guide=guide, rng=context.rng("generate"))
         notes = {f"generator_{key}": value for key, value in self.generator.notes().items()}
-        provenance = {"generator": name, "generated_at": f"{context.stage}:{context.epoch}", **notes}
+        provenance = {"generator": name, "generated_at": f"{context.stage}:{context.epoch}", **self._origin(), **notes}
         self.pool = Pool(images, labels, provenance).check(counts, channels, name)
+
+    def _origin(self) -> dict[str, str]:
+        """What makes every image of a pool again: the fits, the random stream and the guiding weights."""
+        context = self.context
+        return {
+            "fit": "+".join(f"{name}@{key[:12]}" for name, key in sorted(context.fits.items())),
+            "stream": f"seed={context.seed};stage={context.stage};epoch={context.epoch};generate",
+            "guide": state_digest(self.classifier.state_dict())[:12],
+        }
 
     def _fit(self, name: str) -> None:
         """Fit once; finished phases come from the cache, shared by cells that agree in the generator's fit_options."""

@@ -92,9 +92,7 @@ class Context(ABC):
         """A context manager with the precision of the device policy."""
 
     @abstractmethod
-    def steps(
-        self, name: str, total: int, owner: Stateful, options: Mapping[str, Any] | None = None
-    ) -> Iterator[int]:
+    def steps(self, name: str, total: int, owner: Stateful, options: Mapping[str, Any] | None = None) -> Iterator[int]:
         """A resumable, cached training loop: yields the steps still to do, 0-based, and checkpoints `owner`.
 
         The cache key is the component, its version, `name`, `options` (default: all its options), the training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -14,7 +15,8 @@ from ltbench.cell import Cell
 from ltbench.errors import Busy, LtbenchError
 from ltbench.plugins import plugins
 from ltbench.recipe import Draft, resolve
-from ltbench.results.record import RESULT, Result, read_result
+from ltbench.results.files import atomic_write, to_json
+from ltbench.results.record import CONFIG, HISTORY, RESULT, Result, read_result
 
 Report = Callable[[str], None]
 
@@ -44,7 +46,12 @@ def default_protocol(device: str = "auto", weights: str | None = None) -> str:
 
 
 def plan(
-    method: str, dataset: str, protocol: str | None, seed: int, overrides: Mapping[str, Any], data_root: Any = None,
+    method: str,
+    dataset: str,
+    protocol: str | None,
+    seed: int,
+    overrides: Mapping[str, Any],
+    data_root: Any = None,
     device: str = "auto",
 ) -> Job:
     """Resolve a cell and load its data."""
@@ -163,11 +170,13 @@ def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
         report=report,
         weights_path=job.draft.weights_path,
     )
+    atomic_write(folder / CONFIG, to_json(recipe))
     events.ltbench_cell_started(cell=job.cell)
     told = time.monotonic()
 
     def listen(epoch: int, line: dict[str, Any]) -> None:
         nonlocal told
+        atomic_write(folder / HISTORY, "".join(json.dumps(json.loads(to_json(x))) + "\n" for x in run.history))
         events.ltbench_epoch_finished(cell=job.cell, epoch=epoch, log=line)
         last = epoch + 1 == recipe["protocol"]["epochs"]
         if last or time.monotonic() - told > 5:
@@ -192,8 +201,6 @@ def _holder(folder: Path) -> str:
 
 def estimate(job: Job, out: Path) -> str:
     """The time a cell takes, from finished ones of the same kind below `out`, else unknown."""
-    import json
-
     same = Path(out, job.cell.dataset, job.cell.method, job.cell.protocol).glob(f"*/{RESULT}")
     seconds = [json.loads(path.read_text())["cost"]["total_seconds"] for path in same]
     if seconds:

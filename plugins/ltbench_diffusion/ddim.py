@@ -38,10 +38,13 @@ class Guidance:
 
 
 def ddim_scheduler(train_timesteps: int = 1000) -> Any:
-    """diffusers' DDIM with the linear schedule 1e-4 .. 0.02, kept steps .., 2000/S, 1000/S, 0 and final abar 1."""
+    """diffusers' DDIM with the linear schedule 1e-4 .. 0.02, kept steps .., 2000/S, 1000/S, 0 and final abar 1.
+
+    abar is float64: 1 - abar loses five digits in float32 at the last steps.
+    """
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler(
+    scheduler = DDIMScheduler(
         num_train_timesteps=train_timesteps,
         beta_schedule="linear",
         beta_start=1e-4,
@@ -51,6 +54,9 @@ def ddim_scheduler(train_timesteps: int = 1000) -> Any:
         set_alpha_to_one=True,
         clip_sample=False,
     )
+    betas = torch.linspace(1e-4, 0.02, train_timesteps, dtype=torch.float64)
+    scheduler.alphas_cumprod = torch.cumprod(1 - betas, 0)
+    return scheduler
 
 
 def gradient(log_prob: LogProb, point: Tensor, t: int) -> Tensor:

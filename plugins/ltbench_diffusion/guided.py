@@ -71,8 +71,7 @@ class GuidedDDPM(Generator):
         o = self.options
         self.num_classes, self.device, self.autocast = context.task.num_classes, context.device, context.autocast
         self.class_names = context.task.class_names
-        self.side: tuple[int, int] = (table.images.shape[1], table.images.shape[2])
-        size, widths = fit_shape(max(self.side), o["max_size"], o["widths"])
+        size, widths = fit_shape(max(table.images.shape[1:3]), o["max_size"], o["widths"])
         if o["size"]:
             size, widths = fit_shape(o["size"], o["size"], o["widths"])
         self.shape = (table.images.shape[3], size, size)
@@ -155,9 +154,9 @@ class GuidedDDPM(Generator):
     def _draw(
         self, labels: np.ndarray, judge: Guide | None, random: torch.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images at the table's size, which of them are unusable (n,), and their steps without a gradient (n,)."""
+        """Images uint8 (n, size, size, c), which of them are unusable (n,), and their steps without a gradient (n,)."""
         start = torch.randn(len(labels), *self.shape, generator=random)
-        images = np.empty((len(labels), *self.side, self.shape[0]), dtype=np.uint8)
+        images = np.empty((len(labels), *self.shape[1:], self.shape[0]), dtype=np.uint8)
         broken, zeroed = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=np.int64)
         i = 0
         while i < len(labels):
@@ -171,11 +170,10 @@ class GuidedDDPM(Generator):
                 self.sample_batch //= 2
                 continue
             finite = torch.isfinite(x).flatten(1).all(1)
-            small = to_uint8(torch.nan_to_num(x))
-            flat = small.reshape(len(small), -1)
+            images[part] = to_uint8(torch.nan_to_num(x))
+            flat = images[part].reshape(len(x), -1)
             broken[part] = ~finite.cpu().numpy() | (flat.max(1) == flat.min(1))
             zeroed[part] = missed.cpu().numpy()
-            images[part] = resized(small, self.side).permute(0, 2, 3, 1).numpy()
             i += self.sample_batch
         return images, broken, zeroed
 

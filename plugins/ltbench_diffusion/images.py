@@ -10,13 +10,13 @@ from torch.nn.functional import interpolate
 CHUNK = 1024
 
 
-def resized(images: np.ndarray | Tensor, size: tuple[int, int]) -> Tensor:
+def resized(images: np.ndarray, size: tuple[int, int]) -> Tensor:
     """uint8 images (n, h, w, c) as uint8 (n, c, *size), bilinear with antialiasing; unchanged where the size fits."""
     if images.shape[1:3] == size:
-        return torch.as_tensor(np.array(images)).permute(0, 3, 1, 2).contiguous()
+        return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()
     parts = [torch.empty(0, images.shape[3], *size, dtype=torch.uint8)]
     for start in range(0, len(images), CHUNK):
-        x = torch.as_tensor(np.array(images[start : start + CHUNK])).permute(0, 3, 1, 2).float()
+        x = torch.from_numpy(np.array(images[start : start + CHUNK])).permute(0, 3, 1, 2).float()
         x = interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
         parts.append(x.round().clamp(0, 255).to(torch.uint8))
     return torch.cat(parts)

@@ -127,8 +127,9 @@ def load_unet(path: str, *, size: int, channels: int, num_classes: int | None) -
         raise DataError(f"the U-Net in {folder} cannot be read: {error}; train it anew") from error
     found = (unet.config.sample_size, unet.config.in_channels, unet.config.num_class_embeds)
     if found != (size, channels, num_classes):
+        wanted = (size, channels, num_classes)
         raise UserError(
-            f"the U-Net in {folder} is for (px, channels, classes) {found}, this run needs "
-            f"{(size, channels, num_classes)}; set generator.size={found[0]}, the matching generator.conditioning, or another unet_path"
+            f"the U-Net in {folder} is for (px, channels, classes) {found}, this run needs {wanted}; "
+            f"set generator.size={found[0]}, the matching generator.conditioning, or another unet_path"
         )
     return unet

@@ -1,0 +1,91 @@
+"""Many cells: in this process, or in worker processes that claim cells by their folder locks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltbench.errors import Busy, LtbenchError, UserError
+from ltbench.launch.local import plan, run_job, say
+from ltbench.results.record import RESULT
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One cell of a sweep, not yet resolved."""
+
+    method: str
+    dataset: str
+    seed: int
+
+
+def sweep(
+    *,
+    methods: Sequence[str],
+    datasets: Sequence[str],
+    protocol: str | None,
+    seeds: Sequence[int],
+    overrides: Mapping[str, Any],
+    out: Path,
+    data_root: str | Path | None,
+    device: str,
+    workers: int,
+) -> int:
+    """Run every cell, seeds outermost so that each method has a row early; returns the exit status.
+
+    A failed cell is reported and the others go on; cells that another process holds are left to it.
+    """
+    if workers < 1:
+        raise UserError(f"--workers must be at least 1, got {workers}")
+    cells = [Wanted(m, d, s) for d in datasets for s in seeds for m in methods]
+    for m in dict.fromkeys(methods):  # a wrong name stops the sweep before its first cell
+        for d in dict.fromkeys(datasets):
+            from ltbench.launch.local import default_protocol
+            from ltbench.recipe import resolve
+
+            resolve(m, d, protocol or default_protocol(device, overrides.get("weights")), seeds[0], overrides)
+    if workers > 1:
+        return _spawn(workers, out)
+    done, failed, begun = 0, [], time.monotonic()
+    for number, wanted in enumerate(cells, 1):
+        try:
+            job = plan(wanted.method, wanted.dataset, protocol, wanted.seed, overrides, data_root, device)
+            fresh = not (job.cell.folder(out) / RESULT).exists()
+            run_job(job, out=out, device=device)
+            done += fresh
+        except Busy as error:
+            say(str(error))
+        except LtbenchError as error:
+            failed.append(f"{wanted.method} on {wanted.dataset}, seed {wanted.seed}: {error}")
+            say(f"failed: {failed[-1]}")
+        spent = time.monotonic() - begun
+        left = spent / done * (len(cells) - number) if done else float("nan")
+        say(f"[{number}/{len(cells)}] {spent / 60:.1f} min, about {left / 60:.0f} min left")
+    say(f"{len(cells)} cells: {done} computed, {len(cells) - done - len(failed)} reused, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def _spawn(workers: int, out: Path) -> int:
+    """The same command in several processes, one thread each; the folder locks share out the cells."""
+    import os
+
+    argv = list(sys.argv[1:])
+    index = argv.index("--workers")
+    command = [sys.executable, "-m", "ltbench.cli", *argv[:index], *argv[index + 2 :]]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    Path(out).mkdir(parents=True, exist_ok=True)
+    children = []
+    for _ in range(workers):
+        children.append(subprocess.Popen(command, env=environment))
+        time.sleep(1)
+    try:
+        return max(child.wait() for child in children)
+    except KeyboardInterrupt:
+        for child in children:
+            child.terminate()
+        raise
