@@ -53,6 +53,11 @@ def _options(function: ast.FunctionDef, skip: int) -> list[str]:
     return [f"{a.arg} = {ast.unparse(d) if d is not None else '(required)'}" for a, d in pairs]
 
 
+def _constructor(node: ast.ClassDef) -> list[str]:
+    inits = (n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    return next((_options(init, 1) for init in inits), [])
+
+
 def describe(component: Component) -> str:
     """Id, summary, citation, documentation, options with defaults and facts, as text."""
     lines = [f"{component.kind} {component.id}", component.summary]
@@ -64,16 +69,10 @@ def describe(component: Component) -> str:
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
         document = ast.get_docstring(node)
         lines += ["", document] if document else []
-        init = node
-        if isinstance(node, ast.ClassDef):
-            init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)  # type: ignore[assignment]
-        options = (
-            _options(init, 1 if isinstance(node, ast.ClassDef) else 2) if isinstance(init, ast.FunctionDef) else []
-        )
+        options = _options(node, 2) if isinstance(node, ast.FunctionDef) else _constructor(node)
         lines += ["", "options", *(f"  {option}" for option in options)] if options else []
-        if isinstance(node, ast.ClassDef):
-            facts = [(t, v) for n in node.body for t, v in _assigned(n) if t in FACTS]
-            lines += ["", "facts", *(f"  {t} = {ast.unparse(v)}" for t, v in facts)] if facts else []
+        facts = [(t, v) for n in node.body for t, v in _assigned(n) if t in FACTS]
+        lines += ["", "facts", *(f"  {t} = {ast.unparse(v)}" for t, v in facts)] if facts else []
     elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
         lines += ["", ast.unparse(node.value)]
     return "\n".join(lines)

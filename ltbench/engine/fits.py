@@ -54,7 +54,8 @@ class FitCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LtbenchError(
-                f"the fit cache {self.root} cannot be written ({error.strerror}); set LTBENCH_CACHE to a writable folder"
+                f"the fit cache {self.root} cannot be written ({error.strerror}); "
+                "set LTBENCH_CACHE to a writable folder"
             ) from error
         done = folder / "state.pt"
         if not done.exists():

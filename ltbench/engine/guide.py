@@ -13,7 +13,7 @@ from ltbench.errors import ContractError
 
 
 class ClassifierGuide:
-    """log p(y | x) for x in the generator's range: to [0, 1], bilinear to the protocol's size, log-softmax in float32."""
+    """log p(y | x) for x in the generator's range: to [0, 1], bilinear to the protocol's size, log-softmax."""
 
     def __init__(
         self, logits: Callable[[Tensor], Tensor], image_shape: tuple[int, int, int], value_range: tuple[float, float]
