@@ -131,13 +131,13 @@ class GuidedDDPM(Generator):
             rows = np.flatnonzero(broken)
             images[rows], broken[rows], again = self._draw(labels[rows], judge, random)
             zeroed[rows] += again
+        self._check_zeroed(zeroed, labels)
         if broken.any():
             name = self.class_names[labels[np.argmax(broken)]]
             raise NonFinite(
                 f"{int(broken.sum())} images stay constant or non-finite after {REDRAWS} redraws, first of class "
                 f"{name!r}; lower generator.scale={self.guidance.scale} or fit longer (generator.train_steps)"
             )
-        self._check_zeroed(zeroed, labels)
         saturated = float(np.isin(images, (0, 255)).mean()) if len(images) else 0.0
         self._notes = {"saturated": saturated, "dropped": float(dropped), "zeroed": float(zeroed.sum())}
         return images, labels

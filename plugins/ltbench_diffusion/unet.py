@@ -86,6 +86,7 @@ class UNetTraining:
 
     def finish(self) -> Any:
         """The U-Net with the averaged weights, frozen, in eval mode."""
+        self.optimizer.zero_grad(set_to_none=True)
         self.ema.copy_to(self.unet.parameters())
         return self.unet.eval().requires_grad_(False)
 
