@@ -44,7 +44,7 @@ def ddim_scheduler(train_timesteps: int = 1000) -> Any:
     """
     from diffusers import DDIMScheduler
 
-    scheduler = DDIMScheduler(
+    scheduler: Any = DDIMScheduler(
         num_train_timesteps=train_timesteps,
         beta_schedule="linear",
         beta_start=1e-4,
