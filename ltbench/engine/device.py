@@ -13,6 +13,9 @@ import torch
 from ltbench.errors import UserError
 
 
+TINY = 16  # pixels
+
+
 @dataclass(frozen=True)
 class DevicePolicy:
     """Where and how networks run; `precision` is "float32" or "bf16"."""
@@ -21,7 +24,7 @@ class DevicePolicy:
     precision: str = "float32"
 
     @classmethod
-    def choose(cls, device: str, precision: str) -> DevicePolicy:
+    def choose(cls, device: str, precision: str, image_size: int = 64) -> DevicePolicy:
         """ "auto" takes CUDA where there is one; asking for a missing CUDA is an error."""
         if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
             raise UserError(f"unknown device {device!r}; use auto, cpu or cuda")
@@ -33,6 +36,8 @@ class DevicePolicy:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.deterministic = True
+        elif image_size <= TINY:
+            torch.set_num_threads(1)  # more threads only wait for each other on images this small
         return cls(torch.device(name), precision)
 
     @property

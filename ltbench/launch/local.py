@@ -155,7 +155,7 @@ def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
     from ltbench.engine.run import Run
 
     recipe, events = job.cell.recipe, plugins().events
-    policy = DevicePolicy.choose(device, recipe["protocol"]["precision"])
+    policy = DevicePolicy.choose(device, recipe["protocol"]["precision"], recipe["protocol"]["image_size"])
     for warning in (*job.warnings, *job.data.warnings):
         report(f"warning: {warning}")
     sizes = f"{len(job.data.train)} train, {len(job.data.val)} val, {len(job.data.test)} test"

@@ -1,0 +1,30 @@
+"""The fresh process of the classifier check: build, load the state, predict."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ltbench.engine import checkpoint
+from ltbench.engine.evaluate import Evaluator
+from ltbench.testing.tiny import tiny_context
+
+
+def main(folder: Path) -> None:
+    """Read child.json and state.pt in `folder`, write probs.npy."""
+    facts = json.loads((folder / "child.json").read_text())
+    module, _, name = facts["target"].partition(":")
+    options = {key: value for key, value in facts["spec"].items() if key != "name"}
+    classifier = getattr(importlib.import_module(module), name)(**options)
+    context = tiny_context(folder / "child", classifier=classifier)
+    classifier.setup(context)
+    classifier.load_state_dict(checkpoint.load(folder / "state.pt", "child"))
+    np.save(folder / "probs.npy", Evaluator(classifier, context).predict(context.data.test.images, "test"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
