@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ltbench.engine import checkpoint
 from ltbench.engine.evaluate import Evaluator
@@ -17,6 +18,7 @@ from ltbench.testing.tiny import tiny_context
 def main(folder: Path) -> None:
     """Read child.json and state.pt in `folder`, write probs.npy."""
     facts = json.loads((folder / "child.json").read_text())
+    torch.set_num_threads(facts["threads"])
     module, _, name = facts["target"].partition(":")
     options = {key: value for key, value in facts["spec"].items() if key != "name"}
     classifier = getattr(importlib.import_module(module), name)(**options)

@@ -81,7 +81,8 @@ def _resume(spec: dict[str, Any], folder: Path, whole: np.ndarray, epochs: int) 
 def _elsewhere(component: Component, spec: dict[str, Any], run: Run, folder: Path) -> np.ndarray:
     """Test probabilities from a child process that knows the state alone."""
     checkpoint.save(folder / "state.pt", "child", run.classifier.state_dict())
-    (folder / "child.json").write_text(json.dumps({"target": component.target, "spec": spec}))
+    facts = {"target": component.target, "spec": spec, "threads": torch.get_num_threads()}
+    (folder / "child.json").write_text(json.dumps(facts))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     child = [sys.executable, "-m", "ltbench.testing.child", str(folder)]
     done = subprocess.run(child, env=environment, capture_output=True, text=True)

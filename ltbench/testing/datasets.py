@@ -63,11 +63,12 @@ def _build(component: Component, folder: Path) -> Dataset:
 def _class_folders(folder: Path) -> Path:
     from PIL import Image
 
-    table = tiny_table(part="test")
+    table = tiny_table(size=32, part="test")
     for image, label, id in zip(table.images, table.labels, table.ids, strict=True):
-        path = folder / f"class-{label}" / f"{id}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
+        for turn in range(4):
+            path = folder / f"class-{label}" / f"{id}-{turn}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.rot90(image, turn)).save(path)
     return folder
 
 

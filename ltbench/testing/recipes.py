@@ -34,7 +34,10 @@ def check_method(component: Component, folder: Path) -> Iterator[str]:
         for slot in SLOTS:
             if draft.recipe[slot]:
                 ltbench.build(slot, draft.recipe[slot])
-        keys = {"method", *flatten(draft.recipe), *(f"protocol.{key}" for key in draft.owns)}
+        keys = {"method"}
+        for key in flatten(draft.recipe):
+            parts = key.split(".")
+            keys |= {".".join(parts[: n + 1]) for n in range(len(parts))}
         odd = {key: level for key, level in draft.fidelity.items() if level not in FIDELITY or key not in keys}
         require(not odd, f"fidelity must map options of the recipe to {', '.join(sorted(FIDELITY))}; not so: {odd}")
     yield f"resolves under {len(ltbench.names('protocol'))} protocols, the same twice; its components can be built"

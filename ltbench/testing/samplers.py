@@ -35,8 +35,9 @@ def check_sampler(component: Component, folder: Path) -> Iterator[str]:
     yield f"synthetic_counts: {made} images asked for in all" if made else "synthetic_counts: no pool is asked for"
     yield _empty_class(component)
     yield _state(component, folder)
-    if isinstance(sampler, ClassSampler):
-        yield _frequencies(_ready(component, np.array([60, 30, 10])))
+    many = _ready(component, np.array([60, 30, 10]))
+    if isinstance(many, ClassSampler):
+        yield _frequencies(many)
     generator = BASES["generator"] if made else None
     run, _ = tiny_run(folder / "run", sampler=tiny_options("sampler", component.id), generator=generator)
     yield f"trains {len(run.history)} epochs in the engine"
