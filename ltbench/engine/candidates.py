@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ltbench.engine.checkpoint import copy_state
-from ltbench.errors import Diverged, NonFinite
+from ltbench.errors import ContractError, Diverged, NonFinite
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ def train_candidates(
     validate: Callable[[], tuple[np.ndarray | None, float]],
 ) -> Outcome:
     """Train each plan from the same state; one that diverges scores nan, all of them raise Diverged."""
+    if not plans:
+        raise ContractError("the sampler returned no plan for an epoch; Sampler.plan must return at least one")
     if len(plans) == 1:
         log = train(plans[0])
         probs, score = validate()

@@ -33,7 +33,7 @@ def _encode(value: Any) -> Any:
 def _decode(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) == {"__array__"}:
-            return value["__array__"].numpy()
+            return value["__array__"].cpu().numpy()
         if set(value) == {"__strings__"}:
             return np.array(value["__strings__"])
         return {key: _decode(item) for key, item in value.items()}

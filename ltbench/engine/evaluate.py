@@ -24,13 +24,17 @@ class Evaluator:
         before = context.stage, context.epoch
         context.at(f"predict:{part}", 0)
         seed_global(context.seed, "predict", part)
-        probs = np.asarray(self.classifier.predict(images, context))
-        context.at(*before)
+        try:
+            probs = np.asarray(self.classifier.predict(images, context))
+        finally:  # a diverged candidate must not change the clock of the next one
+            context.at(*before)
         shape = (len(images), context.task.num_classes)
         if probs.shape != shape or probs.dtype != np.float32:
             raise ContractError(f"predict must return float32 {shape}, got {probs.dtype} {probs.shape}")
         if not np.isfinite(probs).all():
             raise NonFinite(f"predict returned non-finite probabilities on the {part} part; lower the learning rate")
+        if (probs < 0).any():
+            raise ContractError(f"predict must return probabilities of at least 0, got {probs.min():.6g}")
         sums = probs.sum(1)
         if not np.allclose(sums, 1, atol=1e-4):
             raise ContractError(f"predict's rows must sum to 1, got sums from {sums.min():.6g} to {sums.max():.6g}")

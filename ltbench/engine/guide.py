@@ -37,10 +37,18 @@ class ClassifierGuide:
         return log_probs.gather(1, labels.view(-1, 1)).squeeze(1)
 
 
+def _held(value: object) -> list[nn.Module]:
+    """The modules in an attribute: itself, or those of a list, tuple or dict."""
+    if isinstance(value, nn.Module):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [module for item in inner for module in _held(item)]
+
+
 @contextmanager
 def frozen(owner: object) -> Iterator[None]:
     """Every module held by `owner` in eval mode with frozen weights; all flags are restored, also on errors."""
-    roots = [value for value in vars(owner).values() if isinstance(value, nn.Module)]
+    roots = [module for value in vars(owner).values() for module in _held(value)]
     modules = [module for root in roots for module in root.modules()]
     parameters = [p for root in roots for p in root.parameters()]
     modes = [module.training for module in modules]

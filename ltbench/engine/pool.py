@@ -43,10 +43,15 @@ class Pool:
                 f"generator {name!r} must return uint8 (n, H, W, {channels}), got {self.images.dtype} "
                 f"{self.images.shape}"
             )
-        if self.labels.dtype != np.int64 or not np.array_equal(self.counts(len(counts)), counts):
+        if self.labels.dtype != np.int64 or self.labels.shape != (len(self.images),):
+            raise ContractError(
+                f"generator {name!r} must return int64 labels, one an image, got {self.labels.dtype} "
+                f"{self.labels.shape} for {len(self.images)} images"
+            )
+        if (self.labels < 0).any() or not np.array_equal(self.counts(len(counts)), counts):
             raise ContractError(
                 f"generator {name!r} was asked for {counts.tolist()} images per class and returned "
-                f"{np.bincount(np.asarray(self.labels, np.int64), minlength=len(counts)).tolist()}"
+                f"{self.counts(len(counts)).tolist() if (self.labels >= 0).all() else 'labels below 0'}"
             )
         return self
 

@@ -112,7 +112,10 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
     own = model.state_dict()
     head = ("classifier.", "fc.", "head.")
     state = {k: v for k, v in state.items() if not k.startswith(head) or k in own}
-    if set(state) != set(own):
+    counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
+    if set(state) | set(counters) == set(own):
+        state = {**counters, **state}
+    else:
         state = _by_order(state, own, path, name)
     wrong = [k for k in own if own[k].shape != state[k].shape]
     if wrong:
