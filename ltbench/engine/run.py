@@ -67,6 +67,7 @@ class Run:
                 save(self, index, epoch + 1, sampler)
             pool = load_best(self) if stage.select and self.selected else self.synthesis.pool
             self.context.at(stage.name, stage.epochs)
+            seed_global(self.context.seed, "end", index)
             self.classifier.end_stage(stage, self.context)
             if index + 1 < len(stages):
                 save(self, index + 1, 0, self.sampler)
@@ -75,6 +76,7 @@ class Run:
     def _epoch(self, stage: Stage, sampler: Sampler, epoch: int) -> None:
         context = self.context
         context.at(stage.name, epoch)
+        seed_global(context.seed, context.stage, epoch, "compose")
         context.logged = {}
         feedback = {**self.feedback, "epoch": epoch, "pool_counts": self.synthesis.counts()}
         counts = sampler.synthetic_counts(feedback)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ltbench.errors import NonFinite
-from ltbench.interfaces import Classifier, EpochPlan, Generator, Sampler, Stage
+from ltbench.interfaces import Classifier, EpochPlan, Generator, Sampler, Stage, in_batches
 from ltbench.models.standard import StandardClassifier
 
 
@@ -193,6 +193,21 @@ TWO_METHOD = {"classifier": "t-two-optimisers"}
 GLMC_METHOD = {"classifier": "t-glmc", "loss": "ce", "sampler": "t-paired"}
 
 
+class Careless(StandardClassifier):
+    """Draws from torch's global generator where it should ask the context."""
+
+    def end_stage(self, stage, context):
+        with torch.no_grad():
+            self.net[1].bias += torch.randn_like(self.net[1].bias)
+
+
+class CarelessSampler(Sampler):
+    """The same for a sampler."""
+
+    def plan(self, view, feedback, rng):
+        return [in_batches(torch.randperm(len(view.labels)).numpy(), view.batch_size)]
+
+
 class Sick(StandardClassifier):
     """Breaks the contract on demand; fault: shape, dtype, sum, nan, test, negative."""
 
@@ -292,6 +307,7 @@ class SickGenerator(Generator):
         return images, labels
 
 
+CARELESS = {"classifier": "t-careless", "loss": "ce", "sampler": "t-careless"}
 SICK = {"classifier": "t-sick", "loss": "ce"}
 FRAGILE = {**RL_CAS, "classifier": "t-fragile"}
 SICK_SAMPLER = {"loss": "ce", "sampler": "t-sick"}
@@ -311,6 +327,9 @@ def register(registry):
             ("classifier", "t-crt", "CRT"),
             ("classifier", "t-two-optimisers", "TwoOptimisers"),
             ("classifier", "t-glmc", "GLMC"),
+            ("classifier", "t-careless", "Careless"),
+            ("sampler", "t-careless", "CarelessSampler"),
+            ("method", "t-careless", "CARELESS"),
             ("classifier", "t-sick", "Sick"),
             ("classifier", "t-fragile", "Fragile"),
             ("generator", "t-sick", "SickGenerator"),

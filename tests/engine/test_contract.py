@@ -10,7 +10,7 @@ import plugins_under_test as under_test
 import pytest
 import torch
 
-METHODS = ["t-rl-cas", "t-crt", "t-two-optimisers", "t-glmc"]
+METHODS = ["t-rl-cas", "t-crt", "t-two-optimisers", "t-glmc", "t-careless"]
 
 
 def same(a, b) -> bool:
