@@ -90,6 +90,8 @@ def plugins() -> Plugins:
             _load(point, manager, registry)
         except Exception as error:
             registry.forget(point.value)
+            if manager.has_plugin(f"{point.name}={point.value}"):
+                manager.unregister(name=f"{point.name}={point.value}")
             line = f"{type(error).__name__}: {error}".splitlines()[0]
             broken.append(Quarantined(point.name, point.value, line, traceback.format_exc()))
     return Plugins(manager, registry, tuple(broken))
