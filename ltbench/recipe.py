@@ -162,7 +162,8 @@ def _split_overrides(overrides: Mapping[str, Any], protocol: Mapping[str, Any]) 
         elif key != "seed":
             known = [*SLOTS, "dataset.imbalance", "dataset.shuffle_labels", *(f"protocol.{k}" for k in protocol)]
             heads = ", ".join((*SLOTS, "protocol", "dataset"))
-            raise UnknownName(f"unknown key {key!r} in --set.{nearest(key, known)} Keys begin with: {heads}")
+            close = nearest(key, known) or nearest(head, [*SLOTS, "protocol", "dataset"])
+            raise UnknownName(f"unknown key {key!r} in --set.{close} Keys begin with: {heads}")
     for key in parts["protocol"]:
         if key.partition(".")[0] not in protocol:
             raise UnknownName(f"a protocol has no field {key!r}.{nearest(key, list(protocol))}")
@@ -251,7 +252,7 @@ def _protocol(layers: list[tuple[str, Mapping[str, Any]]], dataset: Any, origins
     for origin, layer in layers:
         for key, value in layer.items():
             _assign(base, key, copy.deepcopy(value))
-            origins |= {f"protocol.{k}": origin for k in flatten({key: value})}
+            origins |= {f"protocol.{k}": origin for k in (key, *flatten({key: value}))}  # the key itself: for rules
     base["image_size"] = _image_size(base["image_size"], dataset.native_size)
     base["stored_size"] = base["stored_size"] or base["image_size"]
     base["split"] = base["split"] or dataset.scheme
@@ -285,7 +286,7 @@ def _slots(
         slot: spec if spec is None else _component(slot, spec, protocol["tier"], f"method {method}", slot, origins)
         for slot, spec in given.items()
     }
-    origins |= {key if "." in key else f"{key}.name": "--set" for key in overrides}
+    origins |= {f"{key}.name" if f"{key}.name" in origins else key: "--set" for key in overrides}
     _references(resolved, protocol)
     return resolved
 

@@ -12,7 +12,6 @@ import torch
 
 from ltbench.errors import UserError
 
-
 TINY = 16  # pixels
 
 

@@ -216,7 +216,8 @@ def describe(job: Job, out: Path) -> str:
     rows = []
     for key, value in flatten(job.cell.recipe).items():
         origin = job.draft.origins.get(key, job.draft.origins.get(key.rpartition(".")[0], ""))
-        rows.append((key, str(value), origin, job.draft.fidelity.get(key, "")))
+        fidelity = "" if origin.startswith(("tier", "--set")) else job.draft.fidelity.get(key, "")
+        rows.append((key, str(value), origin, fidelity))
     wide = [min(max(len(row[i]) for row in rows), 48) for i in range(3)]
     lines = [f"{k:<{wide[0]}}  {v:<{wide[1]}}  {o:<{wide[2]}}  {f}".rstrip() for k, v, o, f in rows]
     return "\n".join([str(job.cell), *lines, f"time  {estimate(job, out)}", f"hash  {job.cell.hash[:8]}"])
