@@ -18,6 +18,19 @@ __all__ = ["Draft", "cell_hash", "parse_set", "resolve"]
 
 SLOTS = ("classifier", "loss", "sampler", "generator")
 AXES = {"dataset.imbalance", "protocol.split_seed", "protocol.weights", "seed"}  # printed, never a rename
+WHOLE = {"epochs": 1, "batch_size": 2, "image_size": 8, "stored_size": 8, "split_seed": 0, "max_train": 1}  # -> least
+SELECT = (
+    "macro_f1",
+    "balanced_accuracy",
+    "accuracy",
+    "mcc",
+    "auc",
+    "quadratic_kappa",
+    "macro_precision",
+    "macro_recall",
+    "weighted_recall",
+    "macro_specificity",
+)
 METHOD_KEYS = {*SLOTS, "datasets", "fidelity", "owns", "protocol"}
 
 
@@ -256,7 +269,25 @@ def _protocol(layers: list[tuple[str, Mapping[str, Any]]], dataset: Any, origins
     base["image_size"] = _image_size(base["image_size"], dataset.native_size)
     base["stored_size"] = base["stored_size"] or base["image_size"]
     base["split"] = base["split"] or dataset.scheme
-    return {key: _by_size(value, base["image_size"]) for key, value in base.items()}
+    settled = {key: _by_size(value, base["image_size"]) for key, value in base.items()}
+    _check_protocol(settled)
+    return settled
+
+
+def _check_protocol(protocol: Mapping[str, Any]) -> None:
+    """Raise UserError for values that no training can use."""
+    for field, least in WHOLE.items():
+        value = protocol[field]
+        if isinstance(value, Mapping) or (field == "max_train" and value is None):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UserError(f"protocol.{field} must be a whole number of at least {least}, got {value!r}")
+    rate = protocol["optimizer"]["lr"]
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
+        raise UserError(f"protocol.optimizer.lr must be a number above 0, got {rate!r}")
+    if protocol["select"] not in SELECT:
+        close = nearest(str(protocol["select"]), list(SELECT))
+        raise UserError(f"protocol.select {protocol['select']!r} is unknown.{close} One of: {', '.join(SELECT)}")
 
 
 def _slots(

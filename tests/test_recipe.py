@@ -208,6 +208,7 @@ def test_unknown_names(call, text):
         ({"dataset": "aptos"}, "choose a dataset with --dataset aptos"),
         ({"dataset.imbalance": 0.5}, "must be a ratio of at least 1"),
         ({"weights": "nowhere.safetensors"}, "weights file 'nowhere.safetensors' does not exist"),
+        ({"image_size": 4}, "protocol.image_size must be a whole number of at least 8, got 4"),
         ({"seed": -1}, "the seed must be a whole number"),
     ],
 )
@@ -223,9 +224,10 @@ def test_a_weights_file_is_named_by_its_hash(tmp_path):
     assert one.recipe["protocol"]["weights"].startswith("w.safetensors@")
     assert one.weights_path == str(path)
     path.write_bytes(b"2")
-    assert draft("ce", "aptos", "standard", {"weights": str(path)}).recipe["protocol"]["weights"] != one.recipe[
-        "protocol"
-    ]["weights"]
+    assert (
+        draft("ce", "aptos", "standard", {"weights": str(path)}).recipe["protocol"]["weights"]
+        != one.recipe["protocol"]["weights"]
+    )
     assert one.protocol == "standard"
 
 

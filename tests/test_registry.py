@@ -68,9 +68,15 @@ def test_required_options_and_broken_targets(registry):
         registry.get("loss", "absent").build()
 
 
-@pytest.mark.parametrize(("kind", "id", "target"), [
-    ("loose", "a", "m:A"), ("loss", "Upper", "m:A"), ("loss", "under_score", "m:A"), ("loss", "a", "m.A"),
-])
+@pytest.mark.parametrize(
+    ("kind", "id", "target"),
+    [
+        ("loose", "a", "m:A"),
+        ("loss", "Upper", "m:A"),
+        ("loss", "under_score", "m:A"),
+        ("loss", "a", "m.A"),
+    ],
+)
 def test_bad_entries_are_refused(registry, kind, id, target):
     with pytest.raises(PluginError):
         registry.add(kind, id, target, summary="")

@@ -111,7 +111,10 @@ def test_a_classifier_without_logits_cannot_guide(cell):
     from ltbench.errors import CannotGuide
 
     with pytest.raises(CannotGuide, match="TwoOptimisers offers no differentiable logits"):
-        cell("t-two-optimisers", {
-            "sampler": {"name": "fixed-quota", "total": 10},
-            "generator": {"name": "guided-ddpm", "train_steps": 4, "steps": 2},
-        })
+        cell(
+            "t-two-optimisers",
+            {
+                "sampler": {"name": "fixed-quota", "total": 10},
+                "generator": {"name": "guided-ddpm", "train_steps": 4, "steps": 2},
+            },
+        )

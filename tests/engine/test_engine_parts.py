@@ -273,8 +273,14 @@ def test_the_guide_of_a_run_is_the_classifier_in_training(cell, monkeypatch):
 
 def test_checkpoints_keep_every_kind_of_value(tmp_path):
     state = {
-        "t": torch.arange(3.0), "a": np.arange(4), "b": np.array([True]), "s": np.array(["x", "yy"]),
-        "n": np.float64(2.5), "list": [1, (2.0, None)], 3: "key", "empty": np.zeros((0, 2), np.uint8),
+        "t": torch.arange(3.0),
+        "a": np.arange(4),
+        "b": np.array([True]),
+        "s": np.array(["x", "yy"]),
+        "n": np.float64(2.5),
+        "list": [1, (2.0, None)],
+        3: "key",
+        "empty": np.zeros((0, 2), np.uint8),
     }
     checkpoint.save(tmp_path / "c.pt", "owner", state)
     back = checkpoint.load(tmp_path / "c.pt", "owner")

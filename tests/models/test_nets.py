@@ -179,7 +179,9 @@ def test_files_with_the_networks_own_names_load_also_without_batch_counters(tmp_
     source = randomised(build_backbone(name, 3, 64, "none", None))
     state = {k: v for k, v in source.state_dict().items() if not k.endswith("num_batches_tracked")}
     head = "fc" if name == "resnet18" else "classifier"
-    save_file({**state, f"{head}.weight": torch.zeros(5, 7), f"{head}.bias": torch.zeros(5)}, tmp_path / "w.safetensors")
+    save_file(
+        {**state, f"{head}.weight": torch.zeros(5, 7), f"{head}.bias": torch.zeros(5)}, tmp_path / "w.safetensors"
+    )
     ours = build_backbone(name, 3, 64, "w", str(tmp_path / "w.safetensors")).eval()
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
