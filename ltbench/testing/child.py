@@ -1,4 +1,4 @@
-"""The fresh process of the classifier check: build, load the state, predict."""
+"""The fresh process of the classifier check: build, start the last stage, load the state, predict."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def main(folder: Path) -> None:
     classifier = getattr(importlib.import_module(module), name)(**options)
     context = tiny_context(folder / "child", classifier=classifier)
     classifier.setup(context)
+    classifier.start_stage(classifier.stages(context.recipe["protocol"]["epochs"])[-1], context)
     classifier.load_state_dict(checkpoint.load(folder / "state.pt", "child"))
     np.save(folder / "probs.npy", Evaluator(classifier, context).predict(context.data.test.images, "test"))
 

@@ -52,7 +52,7 @@ def check_classifier(component: Component, folder: Path) -> Iterator[str]:
     require(not np.array_equal(probs, other), "another seed gives the same predictions; use context.rng")
     yield "the same seed gives the same predictions, another seed others"
     _resume(spec, folder / "d", probs, len(run.history))
-    yield "stopped after the first epoch and resumed: the same predictions"
+    yield "stopped after every epoch and resumed: the same predictions"
     away = _elsewhere(component, spec, run, folder)
     require(float(np.abs(probs - away).max()) <= 1e-6, f"a new process differs by {np.abs(probs - away).max():.3g}")
     yield "its state loaded in a new process: the same predictions"
@@ -62,16 +62,17 @@ def check_classifier(component: Component, folder: Path) -> Iterator[str]:
 
 
 def _resume(spec: dict[str, Any], folder: Path, whole: np.ndarray, epochs: int) -> None:
-    seen = 0
+    """Stop after every epoch, also between two stages, and go on from the checkpoint."""
+    for _ in range(epochs - 1):
+        seen: list[int] = []
 
-    def stop(epoch: int, line: dict[str, Any]) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 2:  # the epoch before is in the checkpoint
-            raise _Stopped
+        def stop(epoch: int, line: dict[str, Any], seen: list[int] = seen) -> None:
+            seen.append(epoch)
+            if len(seen) == 2:  # the epoch before is in the checkpoint
+                raise _Stopped
 
-    with contextlib.suppress(_Stopped):
-        tiny_run(folder, stop, classifier=spec)
+        with contextlib.suppress(_Stopped):
+            tiny_run(folder, stop, classifier=spec)
     run, probs = tiny_run(folder, classifier=spec)
     require(len(run.history) == epochs, f"{len(run.history)} epochs after a resume, expected {epochs}")
     gap = float(np.abs(probs - whole).max())

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import ltbench
+from ltbench.engine.streams import seed_global
 from ltbench.errors import LtbenchError
 from ltbench.interfaces import ClassSampler, EpochPlan, EpochView, Sampler
 from ltbench.registry import Component
@@ -59,6 +60,7 @@ def _play(sampler: Sampler, counts: np.ndarray, epochs: range) -> tuple[list[lis
         feedback: dict[str, Any] = {"epoch": epoch, "pool_counts": pool, "score": 0.5 if epoch else float("nan")}
         if epoch:
             feedback |= {need: np.linspace(0.9, 0.2, classes) for need in sampler.needs}
+        seed_global("sampler", epoch)
         wanted = sampler.synthetic_counts(feedback)
         if wanted is not None:
             wanted = np.asarray(wanted)
