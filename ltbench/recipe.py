@@ -276,12 +276,12 @@ def _protocol(layers: list[tuple[str, Mapping[str, Any]]], dataset: Any, origins
 
 def _check_protocol(protocol: Mapping[str, Any]) -> None:
     """Raise UserError for values that no training can use."""
-    for field, least in WHOLE.items():
-        value = protocol[field]
-        if isinstance(value, Mapping) or (field == "max_train" and value is None):
+    for name, least in WHOLE.items():
+        value = protocol[name]
+        if isinstance(value, Mapping) or (name == "max_train" and value is None):
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UserError(f"protocol.{field} must be a whole number of at least {least}, got {value!r}")
+            raise UserError(f"protocol.{name} must be a whole number of at least {least}, got {value!r}")
     rate = protocol["optimizer"]["lr"]
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
         raise UserError(f"protocol.optimizer.lr must be a number above 0, got {rate!r}")

@@ -245,7 +245,7 @@ def test_list_and_show(cli):
 
 def test_sweep_skips_finished_cells(cli):
     sweep = ["sweep", "--methods", "ce", "focal", "--dataset", "digits-lt", "--seeds", "0-1", "--protocol", "quick"]
-    status, _, first = cli(*sweep, "--device", "cpu", "--set", "epochs=1")
+    status, _, _ = cli(*sweep, "--device", "cpu", "--set", "epochs=1")
     assert status == 0
     status, _, second = cli(*sweep, "--device", "cpu", "--set", "epochs=1")
     assert status == 0

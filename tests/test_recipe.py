@@ -124,7 +124,7 @@ def test_nested_base_components():
     assert made.origins["sampler.base.name"] == "--set"
     assert made.recipe["sampler"]["base"]["name"] == "class-balanced"
     assert any(v == 1 and k.endswith(":class-balanced") for k, v in made.versions.items())
-    with pytest.raises(UnknownName, match="unknown sampler 'sqrd'. Did you mean sqrt"):
+    with pytest.raises(UnknownName, match=r"unknown sampler 'sqrd'\. Did you mean sqrt"):
         draft(overrides={"sampler.base": "sqrd"})
 
 
@@ -237,7 +237,7 @@ def test_recipes_from_files(tmp_path):
     made = draft(str(tmp_path / "mine.py"))
     assert made.method == "mine"
     assert made.recipe["loss"]["gamma"] == 4.0
-    with pytest.raises(UserError, match="method file 'none.py' does not exist"):
+    with pytest.raises(UserError, match=r"method file 'none\.py' does not exist"):
         draft("none.py")
 
 

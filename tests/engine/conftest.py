@@ -54,7 +54,7 @@ class StopAfter:
 
 @pytest.fixture
 def interrupted(cell: Callable[..., Any]) -> Callable[..., Any]:
-    """interrupted(epochs, method, ...): run until so many epochs are checkpointed, then stop; True if it was stopped."""
+    """interrupted(epochs, method, ...): stop after so many checkpointed epochs; True if stopped."""
 
     def run(epochs: int, *args: Any, **kwargs: Any) -> bool:
         manager, stopper = plugins().manager, StopAfter(epochs)

@@ -11,7 +11,6 @@ from ltbench.errors import NonFinite
 from ltbench.interfaces import Classifier, EpochPlan, Generator, Sampler, Stage, in_batches
 from ltbench.models.standard import StandardClassifier
 
-
 SHORT_DIFFUSION = {"generator.train_steps": 20, "generator.steps": 4, "sampler.total": 20}
 
 
@@ -40,8 +39,8 @@ class RLCAS(Sampler):
         return [self._mix(batches, pools, state, rng) for state in self.proposed]
 
     def _mix(self, batches, pools, state, rng):
-        draw = [[rng.choice(pool, n) for pool, n in zip(pools, state)] for _ in batches]
-        full = [np.concatenate([b, *d]).astype(np.int64) for b, d in zip(batches, draw)]
+        draw = [[rng.choice(pool, n) for pool, n in zip(pools, state, strict=True)] for _ in batches]
+        full = [np.concatenate([b, *d]).astype(np.int64) for b, d in zip(batches, draw, strict=True)]
         return EpochPlan(rows=np.concatenate(full), sizes=np.array([len(b) for b in full]))
 
     def observe(self, scores, best):

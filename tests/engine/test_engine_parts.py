@@ -100,7 +100,7 @@ def test_all_candidates_diverged(cell):
 
 
 def test_a_diverged_training_names_the_way_out(cell):
-    with pytest.raises(NonFinite, match="--set protocol.optimizer.lr="):
+    with pytest.raises(NonFinite, match=r"--set protocol\.optimizer\.lr="):
         cell("ce", {"protocol.optimizer.lr": 1e9})
 
 

@@ -41,15 +41,15 @@ def start(out: Path, cache: Path, **changes) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
-    """Read the log up to a line with `text`."""
+def wait_for(process: subprocess.Popen[str], *texts: str) -> list[str]:
+    """Read the log up to a line with one of the texts."""
     seen: list[str] = []
     assert process.stderr is not None
     for line in process.stderr:
         seen.append(line)
-        if text in line:
+        if any(text in line for text in texts):
             return seen
-    raise AssertionError(f"{text!r} never came: {''.join(seen)}")
+    raise AssertionError(f"{texts} never came: {''.join(seen)}")
 
 
 def run_here(out: Path, **changes):
@@ -95,7 +95,7 @@ def test_a_killed_fit_is_taken_over(tmp_path):
     wait_for(second, "fit guided-ddpm/unet: another process works on it, waiting")
     first.kill()
     first.communicate()
-    wait_for(second, "fit guided-ddpm/unet: 4000 steps")
+    wait_for(second, "fit guided-ddpm/unet: 4000 steps", "fit guided-ddpm/unet: resuming at step")
     second.kill()
     second.communicate()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -220,7 +221,7 @@ def test_schedules():
     rates = [learning_rate(cosine, e, s, 4, 3) for e in range(3) for s in range(4)]
     assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
     assert rates[8] == pytest.approx(0.5)
-    assert all(a >= b for a, b in zip(rates[3:], rates[4:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[3:]))
     assert 0 < rates[-1] < 0.05
     steps = {"optimizer": {"lr": 1.0}, "schedule": {"name": "steps", "at": [0.3, 0.6, 0.9], "gamma": 0.1}}
     assert [learning_rate(steps, e, 0, 1, 10) for e in (0, 2, 3, 6, 9)] == pytest.approx([1, 1, 0.1, 0.01, 0.001])
