@@ -20,7 +20,7 @@ import ltbench
 
 KILLS = int(os.environ.get("LTBENCH_KILLS", "4"))
 SHORT = {
-    "protocol.epochs": 12,
+    "protocol.epochs": 8,
     "protocol.judge": "small_cnn",
     "generator.train_steps": 60,
     "generator.steps": 4,
