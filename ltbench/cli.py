@@ -145,7 +145,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _pack(args: argparse.Namespace) -> int:
     from ltbench.results.pack import pack
 
-    written = pack(args.folder, args.out)
+    written = pack(args.folder, args.out, part_size=args.part_size)
     print(f"packed into {', '.join(map(str, written)) if isinstance(written, list) else written}")
     return 0
 
@@ -249,6 +249,7 @@ def parser() -> argparse.ArgumentParser:
     p = verb("pack", _pack, "finished cells without weights as one archive")
     p.add_argument("folder", type=Path)
     p.add_argument("--out", type=Path, required=True, metavar="FILE")
+    p.add_argument("--part-size", type=float, metavar="MIB", help="cut into archives of at most this size")
     p = verb("status", _status, "finished and unfinished cells")
     _out(p)
     p = verb("cache", _cache, "decoded tables and finished fits")
