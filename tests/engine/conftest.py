@@ -25,8 +25,10 @@ def stand_ins() -> Iterator[Any]:
 
 
 @pytest.fixture
-def cell(tmp_path: Path, stand_ins: Any) -> Callable[..., Any]:
+def cell(tmp_path: Path, stand_ins: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run a short cell: cell("ce", {"loss.gamma": 1}, out="a", seed=1)."""
+
+    monkeypatch.setattr("ltbench.engine.finish.draw_samples", lambda *args: None)  # seconds of drawing
 
     def run(method: str, overrides: dict[str, Any] | None = None, *, out: str = "runs", **rest: Any) -> Any:
         chosen = {**FAST, **(overrides or {})}
