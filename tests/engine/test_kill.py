@@ -102,9 +102,9 @@ def test_a_killed_fit_is_taken_over(tmp_path):
 
 def test_one_fits_and_the_other_waits(tmp_path):
     """Both finish; the log of one shows the fit, that of the other the wait and the cache hit."""
-    longer = {"generator.train_steps": 300, "protocol.epochs": 2}
+    longer = {"generator.train_steps": 150, "protocol.epochs": 2}
     first = start(tmp_path / "a", tmp_path / "cache", **longer)
-    log = wait_for(first, "fit guided-ddpm/unet: 300 steps")
+    log = wait_for(first, "fit guided-ddpm/unet: 150 steps")
     second = start(tmp_path / "b", tmp_path / "cache", **longer)
     waited = wait_for(second, "fit guided-ddpm/unet: ")[-1]
     log += [first.communicate()[1]]
