@@ -19,7 +19,6 @@ from ltbench.engine.context import CellContext
 from ltbench.engine.pool import Pool, resize_images
 from ltbench.engine.run import Run
 from ltbench.engine.samples import draw_samples
-from ltbench.errors import LtbenchError
 from ltbench.interfaces import GenerationRecord, ImageTable, PredictionRecord
 from ltbench.results.files import atomic_write
 from ltbench.results.record import SCHEMA, Result, write_result
@@ -87,8 +86,8 @@ def _metrics(on: str, record: Any, warnings: list[str]) -> dict[str, Any]:
             continue
         try:
             values = metric.compute(record)
-        except LtbenchError as error:
-            warnings.append(f"metric {name}: {error}")
+        except Exception as error:  # a trained cell must not be lost to a metric
+            warnings.append(f"metric {name} failed: {type(error).__name__}: {error}")
             continue
         warnings.extend(values.pop("warnings", []))
         result |= values

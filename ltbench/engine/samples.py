@@ -15,7 +15,7 @@ PER_CLASS = 6
 
 def nearest_rows(images: np.ndarray, real: np.ndarray) -> np.ndarray:
     """Row of the nearest real image (n,) by pixel distance; both uint8 of one size."""
-    a, b = (x.reshape(len(x), -1).astype(np.float32) / 255 for x in (images, real))
+    a, b = (x.reshape(len(x), int(np.prod(x.shape[1:]))).astype(np.float32) / 255 for x in (images, real))
     distances = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]
     return distances.argmin(1)
 

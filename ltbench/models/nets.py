@@ -113,10 +113,8 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
     head = ("classifier.", "fc.", "head.")
     state = {k: v for k, v in state.items() if not k.startswith(head) or k in own}
     counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
-    if set(state) | set(counters) == set(own):
-        state = {**counters, **state}
-    else:
-        state = _by_order(state, own, path, name)
+    complete = set(state) | set(counters) == set(own)
+    state = {**counters, **state} if complete else _by_order(state, own, path, name)
     wrong = [k for k in own if own[k].shape != state[k].shape]
     if wrong:
         raise UserError(

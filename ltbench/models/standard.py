@@ -134,7 +134,7 @@ class StandardClassifier(Classifier):
         self.net.eval()
         parts = []
         for start in range(0, len(images), self.eval_batch):
-            raw = torch.from_numpy(np.ascontiguousarray(images[start : start + self.eval_batch]))
+            raw = torch.tensor(images[start : start + self.eval_batch])
             x = raw.to(self.device).permute(0, 3, 1, 2).float() / 255
             with self.autocast():
                 parts.append(function(x).float().cpu())

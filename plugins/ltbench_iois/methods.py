@@ -54,7 +54,11 @@ IOIS_OFFLINE: dict[str, Any] = {
     **IOIS,
     "sampler": {"name": "fixed-quota", **QUOTA},
     "generator": {**GUIDED, "guide": "reference"},
-    "fidelity": {k: v for k, v in FIDELITY.items() if k not in ("sampler.temperature", "sampler.accuracy")},
+    "fidelity": {
+        k: v
+        for k, v in FIDELITY.items()
+        if k not in ("sampler.temperature", "sampler.accuracy", "sampler.generate_every")
+    },
 }
 IOIS_UNGUIDED: dict[str, Any] = {
     **IOIS,
