@@ -26,6 +26,11 @@ def ltbench_register(registry: Any) -> None:
     for id, name, summary in [
         ("iois", "IOIS", "Online synthesis guided by the classifier in training, accuracy-adaptive counts"),
         ("iois-xt", "IOIS_XT", "iois with the guidance gradient taken at the noisy image"),
+        (
+            "iois-as-released",
+            "IOIS_AS_RELEASED",
+            "iois as the authors' code runs it: class-conditional, guided at x_t, quota from validation too",
+        ),
         ("iois-ois", "IOIS_OIS", "iois with equal counts per class"),
         ("iois-offline", "IOIS_OFFLINE", "One pool guided by a trained reference classifier, equal counts"),
         ("iois-unguided", "IOIS_UNGUIDED", "iois without guidance: labels are only assigned (control)"),

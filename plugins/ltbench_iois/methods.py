@@ -70,3 +70,15 @@ OVERSAMPLE_MATCHED: dict[str, Any] = {
     "generator": "real-copies",
     "fidelity": {k: v for k, v in FIDELITY.items() if not k.startswith("generator.")} | {"generator.name": "assumed"},
 }
+IOIS_AS_RELEASED: dict[str, Any] = {
+    **IOIS,
+    "sampler": {**ADAPTIVE, "accuracy": "union_accuracy", "rounding": "truncate"},
+    "generator": {**GUIDED, "conditioning": "class", "guidance_input": "x_t"},
+    "fidelity": {
+        **FIDELITY,
+        "sampler.accuracy": "code",
+        "sampler.rounding": "code",
+        "generator.conditioning": "code",
+        "generator.guidance_input": "code",
+    },
+}
