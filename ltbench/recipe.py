@@ -18,6 +18,12 @@ __all__ = ["Draft", "cell_hash", "parse_set", "resolve"]
 
 SLOTS = ("classifier", "loss", "sampler", "generator")
 AXES = {"dataset.imbalance", "protocol.split_seed", "protocol.weights", "seed"}  # printed, never a rename
+CHOICES = {"tier": ("tiny", "base", "paper"), "precision": ("float32", "bf16")}
+NESTED = {
+    "optimizer": ("name", "lr", "momentum", "weight_decay"),
+    "schedule": ("name", "warmup", "at", "gamma"),
+    "augment": ("flip", "vertical_flip", "rotation", "shift", "crop", "brightness", "contrast"),
+}
 WHOLE = {"epochs": 1, "batch_size": 2, "image_size": 8, "stored_size": 8, "split_seed": 0, "max_train": 1}  # -> least
 SELECT = (
     "macro_f1",
@@ -60,7 +66,7 @@ class Draft:
     origins: dict[str, str]
     fidelity: dict[str, str]
     owns: dict[str, str]
-    versions: dict[str, int]
+    versions: dict[str, int | str]
     standard: bool
     weights_path: str | None = None
     notes: list[str] = field(default_factory=list)
@@ -109,7 +115,7 @@ def _load(kind: str, name: str) -> tuple[str, dict[str, Any]]:
 
         if not Path(name).is_file():
             raise UserError(f"{kind} file {name!r} does not exist")
-        return Path(name).stem, Config.fromfile(name).to_dict()
+        return f"file:{Path(name).stem}", Config.fromfile(name).to_dict()
     component = plugins().registry.get(kind, name)
     return component.id, copy.deepcopy(dict(component.value))
 
@@ -228,26 +234,38 @@ def resolve(
     base = _protocol(layers, instance, origins)
     slots = _slots(method_id, recipe, name, parts["method"], base, origins)
     classifier = plugins().registry.get("classifier", slots["classifier"]["name"]).value
-    versions = {f"dataset:{name}": type(instance).version}
+    versions: dict[str, int | str] = {f"dataset:{name}": type(instance).version}
     for slot, spec in slots.items():
         while isinstance(spec, dict):
             versions[f"{slot}:{spec['name']}"] = plugins().registry.get(slot, spec["name"]).version
             spec = spec.get("base")
+    for key, value in flatten(slots).items():
+        if key.endswith("_path") and value and Path(str(value)).exists():
+            origins[key] = "--set"
+            versions[f"file:{key}"] = content_hash(Path(str(value)))
     weights_path = _weights(base)
-    renames = {key: value for key, value in parts["protocol"].items() if f"protocol.{key}" not in AXES}
+    axes = AXES - {"protocol.weights"} if base["weights"] == "none" and fields["weights"] != "none" else AXES
+    renames = {key: value for key, value in parts["protocol"].items() if f"protocol.{key}" not in axes}
+    own_files = any(name.endswith(".py") for name in (method, protocol))
+    fixed = {key: value for key, value in recipe.get("fidelity", {}).items() if _from_preset(origins.get(key, ""))}
     draft = Draft(
         method=method_id + _suffix(parts["method"]),
         dataset=shown_dataset,
         protocol=protocol_id + _suffix(renames),
         recipe={"seed": seed, "protocol": base, "dataset": section, **slots},
         origins=origins,
-        fidelity=dict(recipe.get("fidelity", {})),
+        fidelity=fixed,
         owns={**recipe.get("owns", {}), **dict(classifier.owns)},
         versions=versions,
-        standard=not renames and not parts["method"],
+        standard=not renames and not parts["method"] and not own_files,
         weights_path=weights_path,
     )
     return draft, instance
+
+
+def _from_preset(origin: str) -> bool:
+    """Whether a value is the method's own, so that its fidelity holds: neither a tier's nor the user's."""
+    return not origin.startswith(("tier", "--set"))
 
 
 def _owned(method: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,6 +300,14 @@ def _check_protocol(protocol: Mapping[str, Any]) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"protocol.{name} must be a whole number of at least {least}, got {value!r}")
+    for name, known in CHOICES.items():
+        if protocol[name] not in known:
+            raise UserError(f"protocol.{name} must be one of {', '.join(known)}, got {protocol[name]!r}")
+    for name, known in NESTED.items():
+        for key in protocol[name]:
+            if key not in known:
+                close = nearest(key, list(known))
+                raise UnknownName(f"protocol.{name} has no field {key!r}.{close} It has: {', '.join(known)}")
     rate = protocol["optimizer"]["lr"]
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
         raise UserError(f"protocol.optimizer.lr must be a number above 0, got {rate!r}")
@@ -337,6 +363,15 @@ def _references(tree: dict[str, Any], protocol: Mapping[str, Any]) -> None:
             _references(value, protocol)
         elif isinstance(value, str) and value.startswith("@protocol."):
             tree[key] = protocol[value.removeprefix("@protocol.")]
+
+
+def content_hash(path: Path) -> str:
+    """sha256 over a file, or over the names and contents of a folder's files."""
+    from ltbench.cell import digest
+    from ltbench.results.files import sha256
+
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    return digest([(f.relative_to(path).as_posix(), sha256(f)) for f in files])
 
 
 def _weights(protocol: dict[str, Any]) -> str | None:

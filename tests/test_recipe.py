@@ -235,7 +235,7 @@ def test_recipes_from_files(tmp_path):
     (tmp_path / "base.py").write_text("classifier = 'standard'\nloss = dict(name='focal', gamma=1.0)\n")
     (tmp_path / "mine.py").write_text("_base_ = ['base.py']\nloss = dict(gamma=4.0)\n")
     made = draft(str(tmp_path / "mine.py"))
-    assert made.method == "mine"
+    assert made.method == "file:mine"
     assert made.recipe["loss"]["gamma"] == 4.0
     with pytest.raises(UserError, match=r"method file 'none\.py' does not exist"):
         draft("none.py")

@@ -119,4 +119,4 @@ def test_tiny_helpers_are_real(tmp_path: Path) -> None:
     with pytest.raises(TestIsSealed):
         _ = context.test
     run, probs = tiny_run(tmp_path / "run", loss=OverflowingLoss(), protocol={"epochs": 1})
-    assert probs.shape == (15, 3) and len(run.history) == 1
+    assert probs.shape == (12, 3) and len(run.history) == 1

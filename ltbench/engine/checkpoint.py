@@ -85,7 +85,7 @@ def save(path: Path, owner: str, state: Any) -> None:
 
 def load(path: Path, owner: str, device: torch.device | str = "cpu") -> Any:
     """The state; CheckpointError where the file is corrupt or belongs to another owner."""
-    fix = "remove the file, or use --force to start anew"
+    fix = "remove the file to start anew (a cell's own: --force)"
     try:
         content = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(content, dict):

@@ -38,10 +38,12 @@ class Cost:
         """Charge what happens inside, without what inner fits charged for themselves."""
         before = sum(p["seconds"] for p in self.phases.values() if not p["cached"])
         begun = time.perf_counter()
-        yield
-        policy.synchronise()
-        inner = sum(p["seconds"] for p in self.phases.values() if not p["cached"]) - before
-        self.add(phase, max(time.perf_counter() - begun - inner, 0.0))
+        try:
+            yield
+        finally:
+            policy.synchronise()
+            inner = sum(p["seconds"] for p in self.phases.values() if not p["cached"]) - before
+            self.add(phase, max(time.perf_counter() - begun - inner, 0.0))
 
 
 class CellContext(Context):
@@ -60,8 +62,8 @@ class CellContext(Context):
         weights_path: str | None = None,
     ) -> None:
         size = int(recipe["protocol"]["image_size"])
-        self.recipe, self.versions, self.data, self.policy, self.cache = recipe, versions, data, policy, cache
-        self.train, self.val = data.train, data.val
+        self.recipe, self.versions, self.policy, self.cache = recipe, versions, policy, cache
+        self.train, self.val, self._unlabeled = data.train, data.val, data.unlabeled
         self.task = Task(
             num_classes=len(data.class_names),
             class_names=tuple(data.class_names),
@@ -81,7 +83,7 @@ class CellContext(Context):
 
     @property
     def unlabeled(self) -> ImageTable | None:
-        return self.data.unlabeled()
+        return self._unlabeled()
 
     def component(self, slot: str) -> Any:
         return ltbench.build(slot, self.recipe[slot])
@@ -108,14 +110,19 @@ class CellContext(Context):
         return fit
 
     def steps(self, name: str, total: int, owner: Stateful, options: Mapping[str, Any] | None = None) -> Iterator[int]:
-        key = {**self._owner, "train": self._train_key}
+        where = {"precision": self.policy.precision, "device": self.policy.device.type}
+        key = {**self._owner, "train": self._train_key, **where}
         if options is not None:
             key["options"] = dict(options)
         phase = Phase(f"{self._owner.get('component', 'cell')}/{name}", int(total), key, self.seed)
+        charged = self.fits.get(phase.name) == phase.hash  # a resumed cell loads its fits again
         self.fits[phase.name] = phase.hash
-        return self.cache.steps(
-            phase, owner, lambda seconds, cached: self.cost.add(f"fit {phase.name}", seconds, cached)
-        )
+
+        def charge(seconds: float, cached: bool) -> None:
+            if not charged:
+                self.cost.add(f"fit {phase.name}", seconds, cached)
+
+        return self.cache.steps(phase, owner, charge)
 
     def reference(self, role: Literal["guide", "features", "judge"]) -> ReferenceModel:
         from ltbench.engine.reference import train_reference

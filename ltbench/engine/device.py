@@ -13,6 +13,7 @@ import torch
 from ltbench.errors import UserError
 
 TINY = 16  # pixels
+THREADS = torch.get_num_threads()
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class DevicePolicy:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.deterministic = True
-        elif image_size <= TINY:
-            torch.set_num_threads(1)  # more threads only wait for each other on images this small
+        else:  # more threads only wait for each other on images this small
+            torch.set_num_threads(1 if image_size <= TINY else THREADS)
         return cls(torch.device(name), precision)
 
     @property

@@ -15,6 +15,7 @@ import torch
 
 import ltbench
 from ltbench.cell import Cell
+from ltbench.data.prepare import Prepared
 from ltbench.engine.context import CellContext
 from ltbench.engine.pool import Pool, resize_images
 from ltbench.engine.run import Run
@@ -26,9 +27,9 @@ from ltbench.results.record import SCHEMA, Result, write_result
 PACKAGES = ("torch", "torchvision", "timm", "diffusers", "numpy", "scikit-learn", "scipy", "pandas", "pillow")
 
 
-def finish(run: Run, cell: Cell, selected: dict[str, Any], warnings: list[str]) -> Result:
+def finish(run: Run, cell: Cell, data: Prepared, selected: dict[str, Any], warnings: list[str]) -> Result:
     """Evaluate the selected classifier on the test part, once and whole, and write the result."""
-    context, data = run.context, run.context.data
+    context = run.context
     with context.cost.of("test", context.policy):
         test_probs = run.evaluator.predict(data.test.images, "test")
         val_probs = run.evaluator.predict(data.val.images, "val")
@@ -37,6 +38,8 @@ def finish(run: Run, cell: Cell, selected: dict[str, Any], warnings: list[str]) 
     metrics["val"] = _classify(context, data.val, val_probs, [])
     pool: Pool = selected.pop("pool")
     folder = context.workdir
+    if run.synthesis.generator is not None and not len(pool):
+        warnings.append("the selected epoch had no synthetic images: no generation metrics")
     if len(pool):
         metrics["generation"] = _generation(context, pool, warnings)
         real = resize_images(context.train.images, run.size)
@@ -49,7 +52,7 @@ def finish(run: Run, cell: Cell, selected: dict[str, Any], warnings: list[str]) 
         "ltbench": ltbench.__version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cell": cell.as_dict(),
-        "data": _data_facts(context),
+        "data": _data_facts(context, data),
         "selection": {
             "split": "test" if data.splits.validation_is_test else "val",
             "metric": run.protocol["select"],
@@ -90,7 +93,10 @@ def _metrics(on: str, record: Any, warnings: list[str]) -> dict[str, Any]:
             warnings.append(f"metric {name} failed: {type(error).__name__}: {error}")
             continue
         warnings.extend(values.pop("warnings", []))
-        result |= values
+        taken = sorted(set(values) & set(result))
+        if taken:
+            warnings.append(f"metric {name} repeats the keys {taken} of another metric; they were left out")
+        result |= {key: value for key, value in values.items() if key not in taken}
     return result
 
 
@@ -119,8 +125,8 @@ def _provenance(path: Path, pool: Pool) -> None:
     atomic_write(path, "\n".join(lines) + "\n")
 
 
-def _data_facts(context: CellContext) -> dict[str, Any]:
-    data, classes = context.data, context.task.num_classes
+def _data_facts(context: CellContext, data: Prepared) -> dict[str, Any]:
+    classes = context.task.num_classes
     parts = {"train": context.train, "val": data.val, "test": data.test}
     counts = {f"{part}_counts": np.bincount(table.labels, minlength=classes).tolist() for part, table in parts.items()}
     return {

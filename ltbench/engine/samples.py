@@ -15,9 +15,14 @@ PER_CLASS = 6
 
 def nearest_rows(images: np.ndarray, real: np.ndarray) -> np.ndarray:
     """Row of the nearest real image (n,) by pixel distance; both uint8 of one size."""
-    a, b = (x.reshape(len(x), int(np.prod(x.shape[1:]))).astype(np.float32) / 255 for x in (images, real))
-    distances = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]
-    return distances.argmin(1)
+    a = images.reshape(len(images), int(np.prod(images.shape[1:]))).astype(np.float32) / 255
+    best, rows = np.full(len(a), np.inf, np.float32), np.zeros(len(a), np.int64)
+    for start in range(0, len(real), 1024):
+        b = real[start : start + 1024].reshape(-1, a.shape[1]).astype(np.float32) / 255
+        distances = (b**2).sum(1)[None] - 2 * a @ b.T
+        closer = distances.min(1) < best
+        best[closer], rows[closer] = distances.min(1)[closer], distances.argmin(1)[closer] + start
+    return rows
 
 
 def draw_samples(path: Path, images: np.ndarray, labels: np.ndarray, real: np.ndarray, context: CellContext) -> None:

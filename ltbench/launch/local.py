@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ltbench.cell import Cell
-from ltbench.errors import Busy, LtbenchError
+from ltbench.errors import Busy, CheckpointError, LtbenchError
 from ltbench.plugins import plugins
 from ltbench.recipe import Draft, resolve
 from ltbench.results.files import atomic_write, to_json
-from ltbench.results.record import CONFIG, HISTORY, RESULT, Result, read_result
+from ltbench.results.record import CONFIG, HISTORY, RESULT, SPLITS, Result, read_result
 
 Report = Callable[[str], None]
 
@@ -116,9 +116,7 @@ def run_job(
     """Train, evaluate and record a planned cell; a finished one is read, an unfinished one resumed."""
     folder = job.cell.folder(out)
     if (folder / RESULT).exists() and not force:
-        result = read_result(folder)
-        report(f"{job.cell}: already finished, reused ({folder})")
-        return result
+        return _reuse(job, folder, report)
     import filelock
 
     try:
@@ -134,6 +132,8 @@ def run_job(
             f"the result folder {folder} cannot be written ({error.strerror}); choose another with --out"
         ) from error
     try:
+        if (folder / RESULT).exists() and not force:  # another process finished it before the lock was free
+            return _reuse(job, folder, report)
         (folder / "lock.pid").write_text(str(os.getpid()))
         if force:
             for name in ("checkpoint.pt", "best.pt", RESULT):
@@ -143,6 +143,21 @@ def run_job(
             (folder / name).unlink(missing_ok=True)
     finally:
         lock.release()
+    return result
+
+
+def _reuse(job: Job, folder: Path, report: Report) -> Result:
+    """The stored result, unless it was made on another split of the data."""
+    result = read_result(folder)
+    stored = json.loads((folder / SPLITS).read_text()) if (folder / SPLITS).exists() else {}
+    parts = {"train": job.data.train.ids, "val": job.data.val.ids, "test": job.data.test.ids}
+    for part in stored:
+        if sorted(stored[part]) != sorted(parts[part].tolist()):
+            raise CheckpointError(
+                f"{folder} was made on another split: its {part} part ({len(stored[part])} images) is not today's "
+                f"({len(parts[part])}); groups or the split column of the data changed. Compute again with --force"
+            )
+    report(f"{job.cell}: already finished, reused ({folder})")
     return result
 
 
@@ -187,7 +202,7 @@ def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
             )
 
     run = Run(context, job.cell.hash, listen)
-    result = finish(run, job.cell, run.train(), list(job.warnings))
+    result = finish(run, job.cell, job.data, run.train(), list(job.warnings))
     events.ltbench_cell_finished(cell=job.cell, result=result)
     return result
 

@@ -40,6 +40,8 @@ def sweep(
 
     A failed cell is reported and the others go on; cells that another process holds are left to it.
     """
+    if not seeds:
+        raise UserError("no seeds to run; --seeds needs numbers such as 0-4 or 0,2,5")
     if workers < 1:
         raise UserError(f"--workers must be at least 1, got {workers}")
     cells = [Wanted(m, d, s) for d in datasets for s in seeds for m in methods]
@@ -51,7 +53,7 @@ def sweep(
             resolve(m, d, protocol or default_protocol(device, overrides.get("weights")), seeds[0], overrides)
     if workers > 1:
         return _spawn(workers, out)
-    done, failed, begun = 0, [], time.monotonic()
+    done, busy, failed, begun = 0, 0, [], time.monotonic()
     for number, wanted in enumerate(cells, 1):
         try:
             job = plan(wanted.method, wanted.dataset, protocol, wanted.seed, overrides, data_root, device)
@@ -59,6 +61,7 @@ def sweep(
             run_job(job, out=out, device=device)
             done += fresh
         except Busy as error:
+            busy += 1
             say(str(error))
         except LtbenchError as error:
             failed.append(f"{wanted.method} on {wanted.dataset}, seed {wanted.seed}: {error}")
@@ -66,7 +69,8 @@ def sweep(
         spent = time.monotonic() - begun
         left = spent / done * (len(cells) - number) if done else float("nan")
         say(f"[{number}/{len(cells)}] {spent / 60:.1f} min, about {left / 60:.0f} min left")
-    say(f"{len(cells)} cells: {done} computed, {len(cells) - done - len(failed)} reused, {len(failed)} failed")
+    reused = len(cells) - done - busy - len(failed)
+    say(f"{len(cells)} cells: {done} computed, {reused} reused, {busy} left to other processes, {len(failed)} failed")
     return 1 if failed else 0
 
 
@@ -74,9 +78,7 @@ def _spawn(workers: int, out: Path) -> int:
     """The same command in several processes, one thread each; the folder locks share out the cells."""
     import os
 
-    argv = list(sys.argv[1:])
-    index = argv.index("--workers")
-    command = [sys.executable, "-m", "ltbench.cli", *argv[:index], *argv[index + 2 :]]
+    command = [sys.executable, "-m", "ltbench.cli", *sys.argv[1:], "--workers", "1"]  # the last one counts
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     Path(out).mkdir(parents=True, exist_ok=True)
     children = []
@@ -84,7 +86,8 @@ def _spawn(workers: int, out: Path) -> int:
         children.append(subprocess.Popen(command, env=environment))
         time.sleep(1)
     try:
-        return max(child.wait() for child in children)
+        codes = [child.wait() for child in children]
+        return 1 if any(codes) else 0
     except KeyboardInterrupt:
         for child in children:
             child.terminate()

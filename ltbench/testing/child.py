@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     classifier.setup(context)
     classifier.start_stage(classifier.stages(context.recipe["protocol"]["epochs"])[-1], context)
     classifier.load_state_dict(checkpoint.load(folder / "state.pt", "child"))
-    np.save(folder / "probs.npy", Evaluator(classifier, context).predict(context.data.test.images, "test"))
+    np.save(folder / "probs.npy", Evaluator(classifier, context).predict(context.val.images, "val"))
 
 
 if __name__ == "__main__":

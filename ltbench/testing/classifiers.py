@@ -44,7 +44,7 @@ def check_classifier(component: Component, folder: Path) -> Iterator[str]:
     yield "options, slots, views and stages"
     run, probs = tiny_run(folder / "a", classifier=spec)
     yield f"trains {len(run.history)} epochs; probabilities are float32 and sum to 1"
-    one = run.evaluator.predict(run.context.data.test.images[:1], "test")
+    one = run.evaluator.predict(run.context.val.images[:1], "test")
     yield f"a batch of one gives shape {one.shape}"
     _, again = tiny_run(folder / "b", classifier=spec)
     require(np.array_equal(probs, again), f"the same seed differs by {np.abs(probs - again).max():.3g}")
@@ -94,7 +94,7 @@ def _elsewhere(component: Component, spec: dict[str, Any], run: Run, folder: Pat
 
 
 def _guides(run: Run, probs: np.ndarray) -> str:
-    images = run.context.data.test.images[:4]
+    images = run.context.val.images[:4]
     x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).requires_grad_()
     try:
         with frozen(run.classifier):

@@ -173,7 +173,7 @@ def _section(slot: str, spec: Any) -> Any:
 def tiny_run(
     folder: Path, listener: Callable[[int, dict[str, Any]], None] = lambda epoch, line: None, **options: Any
 ) -> tuple[Run, np.ndarray]:
-    """Run `tiny_context(folder, **options)` through the engine: the run, and float32 (N, C) of the test part."""
+    """Run `tiny_context(folder, **options)` through the engine: the run, and float32 (N, C) of the validation part."""
     run = Run(tiny_context(folder, **options), "tiny", listener)
     run.train()
-    return run, run.evaluator.predict(run.context.data.test.images, "test")
+    return run, run.evaluator.predict(run.context.val.images, "val")

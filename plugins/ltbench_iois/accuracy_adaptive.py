@@ -66,6 +66,7 @@ class AccuracyAdaptive(QuotaSampler):
         if on_empty_class not in ("error", "skip"):
             raise UserError(f"sampler.on_empty_class must be error or skip, got {on_empty_class!r}")
         self.generate_every, self.accuracy, self.on_empty_class = generate_every, accuracy, on_empty_class
+        self.last: np.ndarray | None = None  # accuracies (C,) of the pool before
         if math.isfinite(self.temperature):
             self.needs = self.needs | {accuracy}
 
@@ -99,8 +100,21 @@ class AccuracyAdaptive(QuotaSampler):
             return None if epoch == 0 else self.split(weights)
         if self.accuracy not in feedback:
             return None
-        weights[known] = adaptive_shares(checked_accuracy(feedback[self.accuracy], known)[known], self.temperature)
+        seen = np.asarray(feedback[self.accuracy], dtype=np.float64)
+        if self.last is not None and seen.shape == self.last.shape:
+            seen = np.where(np.isnan(seen), self.last, seen)  # a class that no pass showed keeps its accuracy
+        if self.accuracy == "running_accuracy":
+            seen = np.nan_to_num(seen)  # never shown so far
+        self.last = checked_accuracy(seen, known)
+        weights[known] = adaptive_shares(self.last[known], self.temperature)
         return self.split(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "last": self.last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.last = state["last"]
 
 
 def _temperature(value: Any) -> float:
