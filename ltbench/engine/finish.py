@@ -41,7 +41,7 @@ def finish(run: Run, cell: Cell, data: Prepared, selected: dict[str, Any], warni
     if run.synthesis.generator is not None and not len(pool):
         warnings.append("the selected epoch had no synthetic images: no generation metrics")
     if len(pool):
-        metrics["generation"] = _generation(context, pool, warnings)
+        metrics["generation"] = _generation(run, pool, warnings)
         real = resize_images(context.train.images, run.size)
         draw_samples(folder / "samples.png", resize_images(pool.images, run.size), pool.labels, real, context)
         _provenance(folder / "synthetic.csv", pool)
@@ -100,10 +100,19 @@ def _metrics(on: str, record: Any, warnings: list[str]) -> dict[str, Any]:
     return result
 
 
-def _generation(context: CellContext, pool: Pool, warnings: list[str]) -> dict[str, Any]:
-    """Distances in the features of a reference model, and the target rate by an independent judge."""
+def _generation(run: Run, pool: Pool, warnings: list[str]) -> dict[str, Any]:
+    """Distances in the features of a reference model, and target rates by an independent judge, with the control."""
+    context, controls = run.context, {}
     with context.cost.of("generation metrics", context.policy):
         features, judge = context.reference("features"), context.reference("judge")
+        controls["judge_val_accuracy"] = float(
+            (judge.predict(context.val.images).argmax(1) == context.val.labels).mean()
+        )
+        context.at("control", 0)
+        control = run.synthesis.control(pool.counts(context.task.num_classes))
+        if control is not None:
+            hits = judge.predict(control.images).argmax(1) == control.labels
+            controls["target_rate_unguided"] = float(hits.mean())
         record = GenerationRecord(
             images=pool.images,
             labels=pool.labels,
@@ -114,7 +123,7 @@ def _generation(context: CellContext, pool: Pool, warnings: list[str]) -> dict[s
             judge=judge.predict,
             seed=context.seed,
         )
-        return _metrics("images", record, warnings)
+        return {**_metrics("images", record, warnings), **controls}
 
 
 def _provenance(path: Path, pool: Pool) -> None:

@@ -48,6 +48,13 @@ class Synthesis:
         provenance = {"generator": name, "generated_at": f"{context.stage}:{context.epoch}", **self._origin(), **notes}
         self.pool = Pool(images, labels, provenance).check(counts, channels, name)
 
+    def control(self, counts: np.ndarray) -> Pool | None:
+        """The unguided control: the same counts drawn without a guide; None where nothing guides."""
+        if self.generator is None or not self.generator.guided:
+            return None
+        self._fit(self.context.recipe["generator"]["name"])
+        return Pool(*self.generator.sample(counts, guide=None, rng=self.context.rng("control")))
+
     def _origin(self) -> dict[str, str]:
         """What makes every image of a pool again: the fits, the random stream and the guiding weights."""
         context = self.context

@@ -33,7 +33,7 @@ class Generator(ABC):
     version: ClassVar[int] = 1
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}, "base": {}, "paper": {}}
     fit_options: ClassVar[frozenset[str] | None] = None
-    guided: bool = False  # sample() uses the guide
+    guided: bool = False  # a guide steers sample(); sample(guide=None) then draws the unguided control
     conditional: bool = False  # the network itself knows the class
     value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 

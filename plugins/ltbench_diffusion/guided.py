@@ -64,7 +64,7 @@ class GuidedDDPM(Generator):
         self.guide, self.steps, self.eta, self.sample_batch = guide, steps, eta, sample_batch
         self.guidance = Guidance(scale, guidance_input, guidance_form, clamp_guided_x0, guidance_start, guidance_stop)
         self.conditional = conditioning == "class"
-        self.guided = guide == "current" and scale != 0
+        self.guided = guide != "none" and scale != 0
         self._notes: dict[str, float] = {}
 
     def fit(self, table: ImageTable, context: Context) -> None:
@@ -143,13 +143,10 @@ class GuidedDDPM(Generator):
         return images, labels
 
     def _judge(self, guide: Guide | None) -> Guide | None:
-        """What steers the samples, or None."""
-        if self.guidance.scale == 0 or self.guide == "none":
+        """What steers the samples; None draws the unguided control."""
+        if guide is None or not self.guided:
             return None
-        judge = guide if self.guide == "current" else self.reference
-        if judge is None:
-            raise ContractError("guided-ddpm needs a guide to sample; without one: --set generator.guide=none")
-        return judge
+        return guide if self.guide == "current" else self.reference
 
     def _draw(
         self, labels: np.ndarray, judge: Guide | None, random: torch.Generator

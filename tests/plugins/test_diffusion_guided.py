@@ -185,10 +185,17 @@ def test_constant_images_are_redrawn_and_then_an_error() -> None:
         draw(generator)
 
 
-def test_a_missing_guide_and_wrong_counts() -> None:
+def test_no_guide_draws_the_unguided_control() -> None:
+    guided, unguided = fitted(), fitted(guide="none")
+    assert guided.guided and not unguided.guided
+    counts = np.array([1, 1, 1])
+    control = guided.sample(counts, guide=None, rng=np.random.default_rng(0))
+    same = unguided.sample(counts, guide=None, rng=np.random.default_rng(0))
+    assert np.array_equal(control[0], same[0]) and np.array_equal(control[1], same[1])
+
+
+def test_wrong_counts() -> None:
     generator = fitted()
-    with pytest.raises(ContractError, match="needs a guide"):
-        generator.sample(np.array([1, 1, 1]), guide=None, rng=np.random.default_rng(0))
     with pytest.raises(ContractError, match="counts"):
         draw(generator, (1, 1))
 
