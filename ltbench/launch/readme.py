@@ -12,6 +12,7 @@ from ltbench.errors import LtbenchError
 from ltbench.plugins import GROUP, plugins
 
 README = Path(__file__).parents[2] / "README.md"
+MEASURED = re.compile(r"(<!-- measured -->\n).*?(<!-- end measured -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -26,13 +27,22 @@ def table(kind: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def measured() -> str:
+    """Markdown: the leaderboards of the finished cells under leaderboards/measured."""
+    from ltbench.results.store import load_results
+    from ltbench.results.tables import leaderboard
+
+    return leaderboard(load_results(README.parent / "leaderboards" / "measured"), fmt="markdown").strip() + "\n"
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").strip()
 
 
 def fill(text: str) -> str:
-    """The text with every block between `<!-- table KIND -->` and `<!-- end -->` replaced."""
-    return BLOCK.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", text)
+    """The text with every block of `<!-- table KIND -->` and the one of `<!-- measured -->` replaced."""
+    text = BLOCK.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", text)
+    return MEASURED.sub(lambda m: f"{m[1]}{measured()}{m[2]}", text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

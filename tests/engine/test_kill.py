@@ -37,7 +37,12 @@ def command(out: Path, **changes) -> list[str]:
 def start(out: Path, cache: Path, **changes) -> subprocess.Popen[str]:
     environment = {**os.environ, "LTBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        command(out, **changes), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(out, **changes),
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell passes on SIG_IGN
     )
 
 
