@@ -212,7 +212,7 @@ def test_methods_build(name: str) -> None:
     sampler = {k: v for k, v in method["sampler"].items() if not str(v).startswith("@")}
     ltbench.build("sampler", {**sampler, "total": 7})
     generator = ltbench.build("generator", method["generator"])
-    assert generator.guided == (name in ("IOIS", "IOIS_XT", "IOIS_OIS"))
+    assert generator.guided == (name in ("IOIS", "IOIS_XT", "IOIS_OIS", "IOIS_OFFLINE"))
 
 
 def test_the_variants_share_one_fit() -> None:
