@@ -2,8 +2,11 @@
 
 Fits the tier-tiny generator as a `quick` cell on digits-lt does, guides it by a CNN trained on the same imbalanced
 images, and lets an independent judge (other architecture and seed, trained on all balanced images) name 500 samples.
+No test image enters a fit or a rate; the test part gives the accuracies of the two networks and the distance's floor.
 
-    python benchmarks/guidance_digits.py --fit-steps 1500 3000 --out guidance_digits.json
+    python benchmarks/guidance_digits.py --seeds 0 1 --out benchmarks/results/guidance_digits.json
+    python benchmarks/guidance_digits.py --guide batch_norm --cases 0 1 --out guidance_digits_batch_norm.json
+    python benchmarks/guidance_digits.py --set 'prediction="v_prediction"' --cases 0 1 7 --out guidance_digits_v.json
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import ltbench
 from ltbench.interfaces import Context, ImageTable, ReferenceModel, Stateful, Task
 from ltbench.metrics import frechet_from_features
+from ltbench.models.nets import build_backbone
 
 RATIO = 20
 CASES = [
@@ -70,26 +73,18 @@ class BenchContext(Context):
         pass
 
 
-def digits(seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Images uint8 (1797, 8, 8, 1), labels, and rows of the parts: train (long tail), balanced (all of it), test."""
-    bunch = load_digits()
-    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels = bunch.target.astype(np.int64)
-    rng = np.random.default_rng(seed)
-    pools, test = [], []
-    for k in range(10):
-        rows = rng.permutation(np.flatnonzero(labels == k))
-        cut = round(0.7 * len(rows))
-        pools.append(rows[:cut])
-        test.append(rows[round(0.8 * len(rows)) :])
-    most = min(len(rows) for rows in pools)
-    tail = [rows[: round(most * RATIO ** (-k / 9))] for k, rows in enumerate(pools)]
-    parts = {"train": np.concatenate(tail), "balanced": np.concatenate(pools), "test": np.concatenate(test)}
-    return images, labels, parts
+def digits() -> tuple[ImageTable, ImageTable, ImageTable]:
+    """Training part (long tail), all balanced training images and test part of digits-lt."""
+    dataset = ltbench.build("dataset", "digits-lt", ratio=RATIO)
+    table = dataset.load(Path(), 8)
+    split = dataset.split(table, dataset.scheme, 0)
+    return table.take(split.train), dataset.balanced_train(8), table.take(split.test)
 
 
-def guide_net() -> nn.Sequential:
-    """Three convolutions 32-64-128, the shape of `quick`'s small network."""
+def guide_net(kind: str) -> nn.Module:
+    """The network of `quick` at 8 px, or the same shape with batch norm, ReLU and max pooling."""
+    if kind == "small_cnn":
+        return nn.Sequential(build_backbone("small_cnn", 1, 8, "none", None), nn.Linear(128, 10))
     layers: list[nn.Module] = []
     for a, b in [(1, 32), (32, 64), (64, 128)]:
         layers += [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
@@ -111,7 +106,7 @@ def train_net(net: nn.Module, images: np.ndarray, labels: np.ndarray, epochs: in
     for module in net.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    x, y = pixels(images), torch.as_tensor(labels)
+    x, y = pixels(images), torch.tensor(labels)
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     net.train()
@@ -128,7 +123,7 @@ def train_net(net: nn.Module, images: np.ndarray, labels: np.ndarray, epochs: in
 
 def pixels(images: np.ndarray) -> Tensor:
     """uint8 (n, h, w, c) -> float (n, c, h, w) in [-1, 1], what both networks read."""
-    return torch.as_tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class NetGuide:
@@ -163,8 +158,8 @@ def measure(images: np.ndarray, labels: np.ndarray, judge: nn.Sequential, data: 
     radius = np.percentile(nearest(data["train"], data["train"], same=True), 1)
     real, real_labels = data["balanced"]
     return {
-        "target": hit.mean(),
-        "rare3": hit[labels >= 7].mean(),
+        "target": float(hit.mean()),
+        "rare3": float(hit[labels >= 7].mean()),
         "fd": frechet_from_features(judge[:-1](x).numpy(), judge[:-1](pixels(real)).numpy()),
         "diversity": spread(images, labels) / spread(real, real_labels),
         "memorised": float((nearest(images, data["train"]) < radius).mean()),
@@ -172,61 +167,69 @@ def measure(images: np.ndarray, labels: np.ndarray, judge: nn.Sequential, data: 
     }
 
 
-def main() -> None:
-    """Run and write JSON; one line per case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fit-steps", type=int, nargs="+", default=[1500])
-    parser.add_argument("--set", dest="options", nargs="*", default=[], help="generator option=value (JSON)")
-    parser.add_argument("--samples", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cases", type=int, nargs="*", help="indices into the list of cases; default all")
-    parser.add_argument("--out", type=Path, default=Path("guidance_digits.json"))
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    images, labels, parts = digits(args.seed)
-    train = parts["train"]
-    ids = train.astype(str)
-    table = ImageTable(images[train], labels[train], ids, ids)
-    guide_net_ = train_net(guide_net(), images[train], labels[train], 60, args.seed, 0.02)
-    balanced = (images[parts["balanced"]], labels[parts["balanced"]])
-    judge = train_net(judge_net(), *balanced, 40, args.seed + 1000, 0.02)
+def experiment(
+    seed: int, guide_kind: str, fits: list[int], given: dict[str, Any], cases: list[dict[str, Any]], samples: int
+) -> dict[str, Any]:
+    """Train guide, judge and generator from `seed`, sample every case, print and return the rows."""
+    train, balanced, test = digits()
+    guide = train_net(guide_net(guide_kind), train.images, train.labels, 60, seed, 0.02)
+    judge = train_net(judge_net(), balanced.images, balanced.labels, 40, seed + 1000, 0.02)
     assert isinstance(judge, nn.Sequential)
-    test_x, test_y = images[parts["test"]], labels[parts["test"]]
     accuracy = {
-        name: float((net(pixels(test_x)).argmax(1).numpy() == test_y).mean())
-        for name, net in (("guide", guide_net_), ("judge", judge))
+        name: float((net(pixels(test.images)).argmax(1).numpy() == test.labels).mean())
+        for name, net in (("guide", guide), ("judge", judge))
     }
-    data = {"train": images[train], "balanced": balanced}
-    floor = frechet_from_features(judge[:-1](pixels(test_x)).numpy(), judge[:-1](pixels(balanced[0])).numpy())
+    data = {"train": train.images, "balanced": (balanced.images, balanced.labels)}
+    floor = frechet_from_features(judge[:-1](pixels(test.images)).numpy(), judge[:-1](pixels(balanced.images)).numpy())
     report: dict[str, Any] = {
-        "seed": args.seed,
-        "train_counts": np.bincount(labels[train]).tolist(),
+        "seed": seed,
+        "guide": guide_kind,
+        "options": given,
+        "train_counts": np.bincount(train.labels).tolist(),
         "test_accuracy": accuracy,
-        "real_test": {"n": len(test_x), "fd": floor, "saturated": float(np.isin(test_x, (0, 255)).mean())},
+        "real_test": {"n": len(test), "fd": floor, "saturated": float(np.isin(test.images, (0, 255)).mean())},
         "rows": [],
     }
     print({k: v for k, v in report.items() if k != "rows"}, flush=True)
-    given = {key: json.loads(value) for key, _, value in (pair.partition("=") for pair in args.options)}
     tier = ltbench.build("generator", "guided-ddpm").TIERS["tiny"]
-    cases = [CASES[i] for i in args.cases] if args.cases else CASES
-    for steps in args.fit_steps:
+    for steps in fits:
         options = {**tier, "train_steps": steps, **given}
         begin = time.perf_counter()
         fitted = ltbench.build("generator", "guided-ddpm", **options)
-        fitted.fit(table, BenchContext(table, 10))
+        fitted.fit(train, BenchContext(train, 10, seed))
         seconds = time.perf_counter() - begin
         for case in cases:
             generator = ltbench.build("generator", "guided-ddpm", **{**options, **case})
             vars(generator).update({k: v for k, v in vars(fitted).items() if k not in vars(generator)})
             begin = time.perf_counter()
-            counts = np.full(10, args.samples // 10)
-            made = generator.sample(counts, guide=NetGuide(guide_net_), rng=np.random.default_rng(args.seed))
+            counts = np.full(10, samples // 10)
+            made = generator.sample(counts, guide=NetGuide(guide), rng=np.random.default_rng(seed))
             row = {"fit_steps": steps, "fit_seconds": seconds, "sample_seconds": time.perf_counter() - begin, **case}
             row |= {**measure(*made, judge, data), **{k: v for k, v in generator.notes().items() if k != "saturated"}}
             report["rows"].append(row)
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
-        args.out.write_text(json.dumps(report, indent=1))
+    return report
+
+
+def main() -> None:
+    """Run and write JSON; one line per case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fit-steps", type=int, nargs="+", default=[1500])
+    parser.add_argument("--set", dest="options", nargs="*", default=[], help="generator option=value (JSON)")
+    parser.add_argument("--guide", choices=["small_cnn", "batch_norm"], default="small_cnn")
+    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cases", type=int, nargs="*", help="indices into the list of cases; default all")
+    parser.add_argument("--out", type=Path, default=Path("guidance_digits.json"))
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    given = {key: json.loads(value) for key, _, value in (pair.partition("=") for pair in args.options)}
+    cases = [CASES[i] for i in args.cases] if args.cases else CASES
+    runs = []
+    for seed in args.seeds:
+        runs.append(experiment(seed, args.guide, args.fit_steps, given, cases, args.samples))
+        args.out.write_text(json.dumps(runs, indent=1))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class StandardClassifier(Classifier):
     """Backbone, head and loss of the protocol; subclasses override build, training_loss or parameter_groups."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}, "base": {}, "paper": {}}
 
     def __init__(self, *, eval_batch: int = 256) -> None:

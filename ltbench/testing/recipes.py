@@ -12,7 +12,7 @@ from ltbench.testing.tiny import PROTOCOL
 from ltbench.testing.tools import check_version, require
 
 DATASET = "digits-lt"
-FIDELITY = frozenset({"paper", "code", "assumed"})
+FIDELITY = frozenset({"paper", "code", "assumed", "control"})
 
 
 def check_protocol(component: Component, folder: Path) -> Iterator[str]:

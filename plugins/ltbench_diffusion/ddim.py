@@ -14,6 +14,7 @@ LogProb = Callable[[Tensor, int], Tensor]  # point (B, ...), t -> log p of the w
 
 INPUTS = ("x0_pred", "x_t", "x0_pred_full")
 FORMS = ("adm", "literal_eq4")
+PREDICTIONS = ("epsilon", "v_prediction")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ def ddim_scheduler(train_timesteps: int = 1000) -> Any:
     betas = torch.linspace(1e-4, 0.02, train_timesteps, dtype=torch.float64)
     scheduler.alphas_cumprod = torch.cumprod(1 - betas, 0)
     return scheduler
+
+
+def noise_from(output: Tensor, x: Tensor, abar: Tensor | float, prediction: str) -> Tensor:
+    """Noise eps (B, ...) that a network's output at x_t means: itself, or v = sqrt(abar) eps - sqrt(1 - abar) x0.
+
+    Source of v: Salimans and Ho 2022, Progressive Distillation, section 4 and appendix D.
+    """
+    return output if prediction == "epsilon" else abar**0.5 * output + (1 - abar) ** 0.5 * x
 
 
 def gradient(log_prob: LogProb, point: Tensor, t: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ltbench.errors import ContractError, NonFinite
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
 from ltbench_diffusion import options
-from ltbench_diffusion.ddim import Guidance, sample_loop
+from ltbench_diffusion.ddim import Guidance, ddim_scheduler, noise_from, sample_loop
 from ltbench_diffusion.images import resized, to_signed, to_uint8
 from ltbench_diffusion.unet import UNetTraining, build_unet, fit_shape, load_unet
 
@@ -24,12 +24,14 @@ class GuidedDDPM(Generator):
     """DDIM samples of an (un)conditional U-Net, guided by log p(class | image); Li et al. 2024, equations 1 to 4.
 
     Of the fit: conditioning "none" or "class"; size in px (None: the image's side, at most max_size); widths, blocks
-    and attention (largest map in px with self-attention) of the U-Net; train_steps, train_batch, lr, ema; unet_path, a
-    trained U-Net. Of sampling: guide "current" (the classifier in training), "reference" (one trained beforehand) or
-    "none"; scale, guidance_input, guidance_form, clamp_guided_x0, guidance_start and guidance_stop as in
-    `ddim.Guidance`; steps, eta; sample_batch. Raises UserError for values out of range.
+    and attention (largest map in px with self-attention) of the U-Net; prediction, what it predicts ("epsilon",
+    "v_prediction" or "auto", by size); train_steps, train_batch, lr, ema; unet_path, a trained U-Net. Of sampling:
+    guide "current" (the classifier in training), "reference" (one trained beforehand) or "none"; scale, guidance_input,
+    guidance_form, clamp_guided_x0, guidance_start and guidance_stop as in `ddim.Guidance`; steps, eta; sample_batch.
+    Raises UserError for values out of range.
     """
 
+    version = 2
     TIERS = options.TIERS
     fit_options: ClassVar[frozenset[str] | None] = frozenset(options.FIT)
 
@@ -42,6 +44,7 @@ class GuidedDDPM(Generator):
         widths: Sequence[int] = (16, 32, 32),
         blocks: int = 1,
         attention: int = 8,
+        prediction: str = "epsilon",
         train_steps: int = 1500,
         train_batch: int = 64,
         lr: float = 1e-3,
@@ -75,6 +78,7 @@ class GuidedDDPM(Generator):
         if o["size"]:
             size, widths = fit_shape(o["size"], o["size"], o["widths"])
         self.shape = (table.images.shape[3], size, size)
+        self.prediction = options.prediction(o["prediction"], size)
         self.reference = context.reference("guide") if self.guide == "reference" and self.guidance.scale else None
         classes = self.num_classes if self.conditional else None
         if o["unet_path"]:
@@ -95,7 +99,7 @@ class GuidedDDPM(Generator):
 
     def _train(self, unet: Any, table: ImageTable, context: Context) -> Any:
         o, total = self.options, self.options["train_steps"]
-        training = UNetTraining(unet, lr=o["lr"], ema=o["ema"], total=total)
+        training = UNetTraining(unet, lr=o["lr"], ema=o["ema"], total=total, prediction=self.prediction)
         images = resized(table.images, self.shape[1:]).to(self.device)
         labels = torch.as_tensor(table.labels).to(self.device)
         for step in context.steps("unet", total, training, options={name: o[name] for name in options.FIT}):
@@ -178,10 +182,12 @@ class GuidedDDPM(Generator):
         self, start: Tensor, labels: np.ndarray, judge: Guide | None, random: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         wanted = torch.as_tensor(labels).to(self.device)
+        abars = ddim_scheduler().alphas_cumprod
 
         def model(x: Tensor, t: int) -> Tensor:
             with self.autocast():
-                return self.unet(x, t, class_labels=wanted if self.conditional else None).sample.float()
+                output = self.unet(x, t, class_labels=wanted if self.conditional else None).sample.float()
+            return noise_from(output, x, float(abars[t]), self.prediction)
 
         return sample_loop(
             model,

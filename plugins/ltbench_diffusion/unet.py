@@ -58,26 +58,27 @@ def build_unet(
 class UNetTraining:
     """A U-Net, its optimiser (AdamW) and its moving average (decay warmed up as (1 + n) / (10 + n))."""
 
-    def __init__(self, unet: Any, *, lr: float, ema: float, total: int) -> None:
+    def __init__(self, unet: Any, *, lr: float, ema: float, total: int, prediction: str) -> None:
         from diffusers.training_utils import EMAModel
 
         self.unet = unet
         self.optimizer = torch.optim.AdamW(unet.parameters(), lr=lr, fused=True)
         self.ema = EMAModel(unet.parameters(), decay=ema, foreach=True)
-        self.lr, self.total = lr, total
+        self.lr, self.total, self.prediction = lr, total, prediction
         betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
         self.abar = torch.cumprod(1 - betas, 0).float().to(unet.device)
 
     def step(self, x0: Tensor, labels: Tensor | None, done: int, autocast: Any) -> Tensor:
-        """One update on images x0 (B, c, h, w) in [-1, 1]; returns the loss mean ||eps - eps_theta||^2 (equation 2)."""
+        """One update on images x0 (B, c, h, w) in [-1, 1]; returns the loss, of eps (equation 2) or v."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * min(1.0, (done + 1) / (0.05 * self.total), (self.total - done) / (0.3 * self.total))
         t = torch.randint(0, 1000, (len(x0),), device=x0.device)
         noise = torch.randn_like(x0)
         abar = self.abar[t].view(-1, 1, 1, 1)
+        target = noise if self.prediction == "epsilon" else abar.sqrt() * noise - (1 - abar).sqrt() * x0
         with autocast:
             predicted = self.unet(abar.sqrt() * x0 + (1 - abar).sqrt() * noise, t, class_labels=labels).sample
-        loss = nn.functional.mse_loss(predicted.float(), noise)
+        loss = nn.functional.mse_loss(predicted.float(), target)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -1,6 +1,7 @@
 """The methods of the IOIS paper and their controls, as plain recipes.
 
-fidelity: where each value comes from, "paper", "code" (the authors' release) or "assumed" (neither says).
+fidelity: where each value comes from, "paper", "code" (the authors' release), "assumed" (neither says) or "control"
+(not of the paper, to tell what an effect comes from).
 """
 
 from typing import Any
@@ -31,6 +32,7 @@ FIDELITY: dict[str, str] = {
     "generator.guidance_input": "assumed",
     "generator.guidance_form": "code",
     "generator.scale": "code",
+    "generator.prediction": "assumed",
     "generator.steps": "code",
     "generator.eta": "code",
     "generator.lr": "code",
@@ -63,12 +65,13 @@ IOIS_OFFLINE: dict[str, Any] = {
 IOIS_UNGUIDED: dict[str, Any] = {
     **IOIS,
     "generator": {**GUIDED, "guide": "none", "scale": 0.0},
-    "fidelity": {**FIDELITY, "method": "assumed", "generator.guide": "assumed", "generator.scale": "assumed"},
+    "fidelity": {**FIDELITY, "method": "control", "generator.guide": "control", "generator.scale": "control"},
 }
 OVERSAMPLE_MATCHED: dict[str, Any] = {
     **IOIS,
     "generator": "real-copies",
-    "fidelity": {k: v for k, v in FIDELITY.items() if not k.startswith("generator.")} | {"generator.name": "assumed"},
+    "fidelity": {k: v for k, v in FIDELITY.items() if not k.startswith("generator.")}
+    | {"method": "control", "generator.name": "control"},
 }
 IOIS_AS_RELEASED: dict[str, Any] = {
     **IOIS,

@@ -208,7 +208,7 @@ def test_copies_of_an_empty_class() -> None:
 @pytest.mark.parametrize("name", ["IOIS", "IOIS_XT", "IOIS_OIS", "IOIS_OFFLINE", "IOIS_UNGUIDED", "OVERSAMPLE_MATCHED"])
 def test_methods_build(name: str) -> None:
     method = getattr(methods, name)
-    assert set(method["fidelity"].values()) <= {"paper", "code", "assumed"}
+    assert set(method["fidelity"].values()) <= {"paper", "code", "assumed", "control"}
     sampler = {k: v for k, v in method["sampler"].items() if not str(v).startswith("@")}
     ltbench.build("sampler", {**sampler, "total": 7})
     generator = ltbench.build("generator", method["generator"])
