@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ltbench_diffusion.ddim import Guidance, ddim_scheduler, gradient, guided_noise, sample_loop
+from ltbench_diffusion.ddim import Guidance, ddim_scheduler, gradient, guided_noise, noise_from, sample_loop
+from ltbench_diffusion.options import prediction
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -40,6 +41,32 @@ def test_gradient_of_a_linear_softmax(label: int, expected: list[float]) -> None
     assert torch.allclose(x @ weight.T + bias, torch.tensor([[-0.4, -0.7, 0.5]]), atol=1e-6)
     g = gradient(lambda u, t: (u @ weight.T + bias).log_softmax(1)[:, label], x, 0)
     assert g[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("t", [0, 20, 500, 950, 999])
+def test_v_names_the_same_noise_as_diffusers_scheduler(t: int) -> None:
+    from diffusers import DDIMScheduler
+
+    torch.manual_seed(0)
+    x0, eps = torch.rand(4, 3, 5, 5, dtype=torch.float64) * 2 - 1, torch.randn(4, 3, 5, 5, dtype=torch.float64)
+    abar = float(ABAR[t])
+    x = abar**0.5 * x0 + (1 - abar) ** 0.5 * eps
+    v = abar**0.5 * eps - (1 - abar) ** 0.5 * x0
+    assert torch.allclose(noise_from(v, x, abar, "v_prediction"), eps, atol=1e-12)
+    assert noise_from(v, x, abar, "epsilon") is v
+    other: Any = DDIMScheduler.from_config(SCHEDULE.config, prediction_type="v_prediction")
+    other.alphas_cumprod = ABAR
+    other.set_timesteps(50)
+    own = ddim_scheduler()
+    own.set_timesteps(50)
+    expected = other.step(v, t, x).prev_sample
+    assert torch.allclose(own.step(noise_from(v, x, abar, "v_prediction"), t, x).prev_sample, expected, atol=1e-10)
+
+
+def test_what_auto_predicts() -> None:
+    assert [prediction("auto", size) for size in (8, 16, 20, 32, 128)] == ["epsilon"] * 2 + ["v_prediction"] * 3
+    assert prediction("epsilon", 128) == "epsilon"
+    assert prediction("v_prediction", 8) == "v_prediction"
 
 
 @pytest.mark.parametrize(
