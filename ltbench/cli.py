@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ltbench import __version__
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, UserError
 from ltbench.plugins import plugins
 from ltbench.registry import KINDS
 
@@ -40,14 +40,24 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _sweep(args: argparse.Namespace) -> int:
+    from ltbench.launch import suites
     from ltbench.launch.sweep import sweep
     from ltbench.recipe import parse_set
 
+    if (args.suite is None) == (args.methods is None):
+        raise UserError("a sweep needs either a suite or --methods; for example: ltbench sweep --methods ce focal ...")
+    suite = suites.load(args.suite) if args.suite else None
+    methods, absent = suite.split(plugins().registry.names("method")) if suite else (args.methods, [])
+    for name, method in absent:
+        print(f"left out: {name} (no plugin offers method {method})", file=sys.stderr)
+    datasets = args.dataset or (list(suite.datasets) if suite else [])
+    if not datasets or not methods:
+        raise UserError("a sweep needs at least one method and one data set: --methods M ... --dataset D ...")
     return sweep(
-        methods=args.methods,
-        datasets=args.dataset,
-        protocol=args.protocol,
-        seeds=_seeds(args.seeds),
+        methods=methods,
+        datasets=datasets,
+        protocol=args.protocol or (suite.protocol if suite else None),
+        seeds=_seeds(args.seeds or (suite.seeds if suite else "0")),
         overrides=parse_set(args.set),
         out=args.out,
         data_root=args.data_root,
@@ -63,8 +73,6 @@ def _seeds(text: str) -> list[int]:
             first, dash, last = part.partition("-")
             seeds += range(int(first), int(last if dash else first) + 1)
     except ValueError:
-        from ltbench.errors import UserError
-
         raise UserError(f"--seeds needs numbers such as 0-4 or 0,2,5, got {text!r}") from None
     return seeds
 
@@ -214,10 +222,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="print the record")
     p.add_argument("--force", action="store_true", help="compute again")
     p.add_argument("--keep-model", action="store_true", help="keep the selected weights (best.pt)")
-    p = verb("sweep", _sweep, "run methods x data sets x seeds; finished cells are skipped")
-    p.add_argument("--methods", nargs="+", required=True)
-    p.add_argument("--dataset", nargs="+", required=True)
-    p.add_argument("--seeds", default="0", metavar="0-4")
+    p = verb("sweep", _sweep, "run a suite, or methods x data sets x seeds; finished cells are skipped")
+    p.add_argument("suite", nargs="?", help="a suite file, or the name of one in benchmarks/")
+    p.add_argument("--methods", nargs="+")
+    p.add_argument("--dataset", nargs="+", help="default: those of the suite")
+    p.add_argument("--seeds", metavar="0-4", help="default: those of the suite, else 0")
     p.add_argument("--workers", type=int, default=1)
     _common(p)
     p = verb("list", _list, "list components")

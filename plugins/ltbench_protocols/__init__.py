@@ -23,3 +23,17 @@ def ltbench_register(registry):  # type: ignore[no-untyped-def]
         summary="the same on the released 80/20 split, whose validation part is the test part",
         cite=_IOIS,
     )
+    registry.add(
+        "protocol",
+        "breast2025",
+        f"{where}:BREAST2025",
+        summary="the RL-CAS paper's training, as far as it is stated",
+        cite="Subtyping Breast Lesions via Generative Augmentation based Long-tailed Recognition in Ultrasound, 2025",
+    )
+    registry.add(
+        "protocol",
+        "diffmic2023",
+        f"{where}:DIFFMIC2023",
+        summary="the DiffMIC paper's training on its released split, a tenth of the training part for validation",
+        cite="Yang et al. 2023, DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification",
+    )

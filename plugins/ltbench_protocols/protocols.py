@@ -64,3 +64,41 @@ IOIS2024: dict[str, Any] = {
 }
 
 IOIS2024_AS_RELEASED: dict[str, Any] = {**IOIS2024, "split": "80-20-released", "select": "accuracy"}
+
+BREAST2025: dict[str, Any] = {
+    **QUICK,
+    "image_size": 224,
+    "stored_size": 256,
+    "max_train": None,
+    "epochs": 30,
+    "batch_size": 64,
+    "backbone": "resnet18",
+    "judge": "mobilenetv2_100",
+    "weights": "timm",
+    "optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
+    "schedule": {"name": "cosine", "warmup": 0},
+    "augment": {"flip": True, "rotation": 15, "shift": 0, "crop": "random"},
+    "tier": "paper",
+    "synthetic_ratio": 0.2,
+    "datasets": {},
+}
+
+DIFFMIC2023: dict[str, Any] = {
+    **QUICK,
+    "image_size": 224,
+    "stored_size": None,
+    "max_train": None,
+    "epochs": 1000,
+    "batch_size": 32,
+    "backbone": "resnet50",
+    "judge": "resnet18",
+    "weights": "timm",
+    "optimizer": {"name": "adamw", "lr": 2e-4, "weight_decay": 0.0},
+    "schedule": {"name": "constant"},
+    "augment": {"flip": True, "rotation": 30, "shift": 0},
+    "tier": "paper",
+    "datasets": {
+        "aptos": {"split": "column:diffmic_split", "augment": {"vertical_flip": True}},
+        "ham10000": {"split": "column:diffmic_split"},
+    },
+}

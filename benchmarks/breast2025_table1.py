@@ -1,0 +1,23 @@
+"""RL-CAS, table 1 (the private Breast-LT-8 cannot be had; BreastMNIST only).
+
+ltbench sweep breast2025_table1
+ltbench sweep breast2025_table1 --protocol quick --dataset breastmnist --seeds 0-1
+"""
+
+title = "RL-CAS, table 1 (the private Breast-LT-8 cannot be had; BreastMNIST only)"
+source = "Subtyping Breast Lesions via Generative Augmentation based Long-tailed Recognition in Ultrasound, MICCAI 2025"
+protocol = "breast2025"
+datasets = ["breastmnist"]
+seeds = "0-2"
+rows = [
+    ("Baseline", "balanced-softmax"),
+    ("CBFocal", "cb-focal"),
+    ("Logit-Adjust", "logit-adjustment"),
+    ("LIFT", "lift"),
+    ("ProCo", "proco-vmf"),
+    ("NCL", "ncl"),
+    ("GLMC", "glmc"),
+    ("MGDM", "mgdm"),
+    ("Skin-SDM", "skin-sdm"),
+    ("Ours", "rl-cas"),
+]

@@ -1,0 +1,72 @@
+"""Suites: the rows of one published table, as plain data in a Python file."""
+
+from __future__ import annotations
+
+import runpy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltbench.errors import UserError
+
+FIELDS = ("title", "source", "protocol", "datasets", "seeds", "rows")
+FOLDER = Path("benchmarks")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """rows: (name in the table, method id) in the table's order; seeds such as "0-2"; datasets: ids."""
+
+    name: str
+    title: str
+    source: str
+    protocol: str
+    datasets: tuple[str, ...]
+    seeds: str
+    rows: tuple[tuple[str, str], ...]
+
+    def split(self, known: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+        """Methods that exist, each once, and the rows whose method no plugin offers yet."""
+        methods = list(dict.fromkeys(method for _, method in self.rows if method in known))
+        return methods, [row for row in self.rows if row[1] not in known]
+
+
+def find(name: str) -> Path:
+    """The file of a suite given as a path or as the name of a file in benchmarks/; UserError where there is none."""
+    offered = sorted(p.stem for p in FOLDER.glob("*.py") if _is_suite(p)) if FOLDER.is_dir() else []
+    for path in (Path(name), FOLDER / f"{name}.py"):
+        if path.is_file():
+            return path
+    here = f"suites in {FOLDER}/: {', '.join(offered)}" if offered else f"there is no folder {FOLDER}/ here"
+    raise UserError(f"no suite file {name!r} ({here}); for single methods: ltbench sweep --methods M ... --dataset D")
+
+
+def _is_suite(path: Path) -> bool:
+    return "\nrows" in path.read_text(encoding="utf-8")
+
+
+def load(name: str) -> Suite:
+    """Read a suite; UserError where a field is missing, unknown or of the wrong kind."""
+    path = find(name)
+    try:
+        found = runpy.run_path(str(path))
+    except Exception as error:
+        raise UserError(f"suite {path} cannot be read: {type(error).__name__}: {error}") from error
+    missing = [field for field in FIELDS if field not in found]
+    if missing:
+        raise UserError(f"suite {path} lacks {', '.join(missing)}; a suite sets {', '.join(FIELDS)}")
+    rows: Any = found["rows"]
+    pairs = isinstance(rows, (list, tuple)) and all(
+        isinstance(row, tuple) and len(row) == 2 and all(isinstance(part, str) for part in row) for row in rows
+    )
+    if not pairs or not rows:
+        raise UserError(f'suite {path}: rows must be a list of ("name in the table", "method id"), got {rows!r}'[:300])
+    return Suite(
+        name=path.stem,
+        title=str(found["title"]),
+        source=str(found["source"]),
+        protocol=str(found["protocol"]),
+        datasets=tuple(found["datasets"]),
+        seeds=str(found["seeds"]),
+        rows=tuple(rows),
+    )

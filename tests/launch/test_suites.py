@@ -1,0 +1,89 @@
+"""Suites: every file reads, names the rows of its published table, and runs; bad files are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import ltbench
+from ltbench.cli import main
+from ltbench.errors import UserError
+from ltbench.launch import suites
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(p for p in (ROOT / "benchmarks").glob("*.py") if "\nrows" in p.read_text())
+PAPERS = {"iois2024": "IOIS", "breast2025": "Breast", "diffmic2023": "DiffMIC", "histodiffusion2023": "HistoDiffusion"}
+GOOD = 'title = "T"\nsource = "S"\nprotocol = "quick"\ndatasets = ["digits-lt"]\nseeds = "0-1"\n'
+
+
+def test_there_are_suites() -> None:
+    assert {"iois2024_table1", "breast2025_table1", "diffmic2023_table1a", "diffmic2023_table1b"} <= {
+        p.stem for p in FILES
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_suite_has_the_rows_of_its_published_table(path: Path) -> None:
+    suite = suites.load(str(path))
+    paper, table = suite.name.split("_")
+    published = pd.read_csv(ROOT / "leaderboards" / "published" / "results.csv")
+    its = published[published.paper.str.startswith(PAPERS[paper]) & (published.table.str.lower() == table)]
+    assert set(suite.rows) == set(zip(its.method, its.method_id, strict=True))
+    assert suite.protocol == paper
+    assert suite.protocol in ltbench.names("protocol")
+    assert set(suite.datasets) <= set(ltbench.names("dataset"))
+    assert suite.split(ltbench.names("method"))[0]
+
+
+def test_a_suite_runs_and_says_what_it_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    rows = 'rows = [("One", "ce"), ("Two", "no-such-method"), ("Again", "ce")]\n'
+    (tmp_path / "benchmarks" / "mine.py").write_text(GOOD + rows)
+    status = main(["sweep", "mine", "--seeds", "3", "--set", "epochs=1", "--out", "out", "--device", "cpu"])
+    err = capsys.readouterr().err
+    assert status == 0
+    assert "left out: Two (no plugin offers method no-such-method)" in err
+    frame = ltbench.load_results("out")
+    assert list(zip(frame.method, frame.dataset, frame.seed, strict=True)) == [("ce", "digits-lt", 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD, "lacks rows"),
+        (GOOD + "rows = []\n", "rows must be a list"),
+        (GOOD + 'rows = ["ce"]\n', "rows must be a list"),
+        (GOOD + "rows = [(1, 2)]\n", "rows must be a list"),
+        ("rows = oops\n", "cannot be read: NameError"),
+        ("def (\n", "cannot be read: SyntaxError"),
+    ],
+)
+def test_a_bad_suite_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(UserError, match=message):
+        suites.load(str(tmp_path / "bad.py"))
+
+
+def test_an_unknown_suite_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match="no suite file 'nope'.*iois2024_table1"):
+        suites.load("nope")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no folder benchmarks/ here"):
+        suites.load("nope")
+
+
+@pytest.mark.parametrize("words", [[], ["iois2024_table1", "--methods", "ce"]])
+def test_a_sweep_needs_a_suite_or_methods(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", *words, "--dataset", "digits-lt"]) == 2
+    assert "either a suite or --methods" in capsys.readouterr().err
+
+
+def test_methods_need_a_data_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--methods", "ce"]) == 2
+    assert "at least one method and one data set" in capsys.readouterr().err
