@@ -71,7 +71,7 @@ def test_a_bad_suite_is_named(tmp_path: Path, text: str, message: str) -> None:
 
 def test_an_unknown_suite_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
-    with pytest.raises(UserError, match="no suite file 'nope'.*iois2024_table1"):
+    with pytest.raises(UserError, match=r"no suite file 'nope'.*iois2024_table1"):
         suites.load("nope")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no folder benchmarks/ here"):
