@@ -15,7 +15,7 @@ from ltbench.interfaces import Context, Generator, Guide, ImageTable
 from ltbench_diffusion import options
 from ltbench_diffusion.ddim import Guidance, ddim_scheduler, noise_from, sample_loop
 from ltbench_diffusion.images import resized, to_signed, to_uint8
-from ltbench_diffusion.unet import UNetTraining, build_unet, fit_shape, load_unet
+from ltbench_diffusion.unet import UNetTraining, build_unet, check_manifest, fit_shape, load_unet, save_unet
 
 REDRAWS = 2
 
@@ -81,7 +81,9 @@ class GuidedDDPM(Generator):
         self.prediction = options.prediction(o["prediction"], size)
         self.reference = context.reference("guide") if self.guide == "reference" and self.guidance.scale else None
         classes = self.num_classes if self.conditional else None
+        self.train_ids = table.ids
         if o["unet_path"]:
+            check_manifest(o["unet_path"], prediction=self.prediction, train_ids=table.ids, val_ids=context.val.ids)
             unet = load_unet(o["unet_path"], size=size, channels=self.shape[0], num_classes=classes)
             self.unet = unet.to(self.device).eval().requires_grad_(False)
             return
@@ -114,8 +116,8 @@ class GuidedDDPM(Generator):
         return training.finish()
 
     def save(self, folder: str | Path) -> None:
-        """Write the fitted U-Net where `unet_path` can load it."""
-        self.unet.save_pretrained(folder)
+        """Write the fitted U-Net and what it was trained on where `unet_path` can load it."""
+        save_unet(self.unet, folder, prediction=self.prediction, train_ids=self.train_ids)
 
     def sample(
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator

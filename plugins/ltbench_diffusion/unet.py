@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ltbench.errors import DataError, UserError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+MANIFEST = "ltbench.json"  # beside the weights: what the network predicts and the ids of its training images
 
 
 def fit_shape(side: int, max_size: int, widths: Sequence[int]) -> tuple[int, tuple[int, ...]]:
@@ -105,6 +106,36 @@ class UNetTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         self.ema.to(self.unet.device)
+
+
+def save_unet(unet: Any, folder: str | Path, *, prediction: str, train_ids: Iterable[str]) -> None:
+    """Write weights, configuration and manifest."""
+    unet.save_pretrained(folder)
+    manifest = {"prediction": prediction, "train_ids": [str(i) for i in train_ids]}
+    (Path(folder) / MANIFEST).write_text(json.dumps(manifest))
+
+
+def check_manifest(path: str, *, prediction: str, train_ids: Iterable[str], val_ids: Iterable[str]) -> None:
+    """UserError where the manifest of a trained U-Net shows another prediction or images held out in this run.
+
+    Held out: validation images, and images of a training part that this run's training part only partly shares.
+    """
+    file = Path(path) / MANIFEST
+    if not file.is_file():
+        return
+    manifest = json.loads(file.read_text())
+    if manifest["prediction"] != prediction:
+        raise UserError(
+            f"the U-Net in {path} predicts {manifest['prediction']}, this run expects {prediction}; "
+            f"--set generator.prediction={manifest['prediction']}"
+        )
+    seen, train = set(manifest["train_ids"]), {str(i) for i in train_ids}
+    leaked = seen & {str(i) for i in val_ids} or (seen - train if seen & train else set())
+    if leaked:
+        raise UserError(
+            f"the U-Net in {path} was trained on {len(leaked)} images that this run holds out, first {min(leaked)!r}; "
+            "train one on this split: --set generator.unet_path=none"
+        )
 
 
 def load_unet(path: str, *, size: int, channels: int, num_classes: int | None) -> Any:

@@ -11,6 +11,7 @@ from ltbench.metrics import frechet_from_features, kernel_distance
 from ltbench_metrics.pixels import nearest_ratio, resized, within_class_sd
 
 TAIL = 3  # classes
+HARDLY = 1.5  # times chance: a target rate below it draws a warning
 
 
 class Generation(Metric):
@@ -86,6 +87,11 @@ def _target_rates(record: GenerationRecord, warnings: list[str]) -> dict[str, fl
         warnings.append("target rates are undefined: " + ("no judge" if record.judge is None else "empty pool"))
         return {"target_rate": float("nan"), "target_rate_tail": float("nan")}
     right = record.judge(record.images).argmax(axis=1) == record.labels
+    if right.mean() < HARDLY / record.num_classes:
+        warnings.append(
+            f"the synthetic images hardly show their class: the judge names it in {right.mean():.2f} of them, "
+            f"chance is {1 / record.num_classes:.2f}; look at samples.png, fit the generator longer or guide it more"
+        )
     return {
         "target_rate": float(right.mean()),
         "target_rate_tail": float(right[tail].mean()) if tail.any() else float("nan"),

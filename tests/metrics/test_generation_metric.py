@@ -60,6 +60,13 @@ def test_a_good_pool(good):
     assert got["warnings"] == [] and got == Generation().compute(record(*good))
 
 
+def test_images_that_hardly_show_their_class_draw_a_warning(good):
+    images, labels = good
+    assert not any("hardly show" in w for w in Generation().compute(record(images, labels)).get("warnings", []))
+    wrong = Generation().compute(record(images, (labels + 1) % 4))
+    assert any("hardly show their class" in w and "chance is 0.25" in w for w in wrong["warnings"])
+
+
 def test_wrong_labels_move_the_target_rate_and_not_the_distance(good):
     images, labels = good
     right, wrong = (Generation().compute(record(images, y)) for y in (labels, np.roll(labels, 40)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ class FakeContext:
     def __init__(self, table: ImageTable, classes: int) -> None:
         counts = np.bincount(table.labels, minlength=classes)
         self.task = Task(classes, tuple("abcdefghij"[:classes]), counts, table.images.shape[1:])
+        self.val = ImageTable(table.images[:1], table.labels[:1], np.array(["held-out"]), np.array(["held-out"]))
         self.device, self.owner, self.options, self.roles = torch.device("cpu"), None, None, []  # type: Any, Any, Any, Any
 
     def rng(self, *tags: Any) -> np.random.Generator:
@@ -233,9 +235,33 @@ def test_saved_networks_load_and_mismatches_are_named(tmp_path: Path) -> None:
         fitted(8, 3, unet_path=str(tmp_path / "unet"))
     with pytest.raises(DataError, match=r"no trained U-Net in .*missing.*save_pretrained"):
         fitted(unet_path=str(tmp_path / "missing"))
+    with pytest.raises(UserError, match=r"predicts epsilon, this run expects v_prediction; .*prediction=epsilon"):
+        fitted(unet_path=str(tmp_path / "unet"), prediction="v_prediction")
     (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"zeros")
     with pytest.raises(DataError, match="cannot be read"):
         fitted(unet_path=str(tmp_path / "unet"))
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "leaks"),
+    [
+        (["0", "1", "held-out"], True),  # a validation image
+        (["held-out"], True),
+        (["0", "1", "elsewhere"], True),  # another split of the same data: some of its test part may be in it
+        (["a", "b"], False),  # another data set
+        (["0", "1"], False),
+    ],
+)
+def test_a_network_that_saw_held_out_images_is_refused(tmp_path: Path, trained_on: list[str], leaks: bool) -> None:
+    fitted().save(tmp_path)
+    manifest = json.loads((tmp_path / "ltbench.json").read_text())
+    assert manifest["train_ids"] == [str(i) for i in range(20)]
+    (tmp_path / "ltbench.json").write_text(json.dumps({**manifest, "train_ids": trained_on}))
+    if leaks:
+        with pytest.raises(UserError, match=r"trained on 1 images that this run holds out.*unet_path=none"):
+            fitted(unet_path=str(tmp_path))
+    else:
+        fitted(unet_path=str(tmp_path))
 
 
 @pytest.mark.parametrize(
