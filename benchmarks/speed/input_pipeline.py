@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from paired import interval, paired, seconds
 
 from ltbench.data.augment import Augmenter
 
@@ -26,32 +26,6 @@ def photographs(n: int, size: int, channels: int, rng: np.random.Generator) -> t
     coarse = torch.from_numpy(rng.random((n, channels, 5, 5), dtype=np.float32))
     fine = torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)
     return (fine * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def paired(
-    first: Callable[[], object], second: Callable[[], object], pairs: int, rng: np.random.Generator
-) -> list[float]:
-    """Time of `second` over time of `first`, pair by pair, in random order."""
-    ratios = []
-    for _ in range(pairs):
-        times = {}
-        for which in rng.permutation(2):
-            times[int(which)] = seconds((first, second)[which])
-        ratios.append(times[1] / times[0])
-    return ratios
-
-
-def interval(ratios: list[float], rng: np.random.Generator) -> dict[str, float]:
-    """Median with its 95 % bootstrap interval."""
-    draws = np.median(rng.choice(ratios, size=(2000, len(ratios))), axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return {"median": float(np.median(ratios)), "low": float(low), "high": float(high)}
 
 
 def passes(augmenter: Augmenter, batches: list[tuple[torch.Tensor, torch.Tensor]], times: int) -> Callable[[], None]:
