@@ -1,7 +1,7 @@
 """What a method's training costs: an epoch of it against an epoch of `ce`, in paired interleaved runs.
 
-Both sides see the same 56 images of 64 px (resnet10t, batch 32), augmented, through their own sampler: so the ratio holds the
-further views, networks and draws of a system. Losses have to stay within 10 % of `ce`.
+Both sides see the same 56 images of 64 px (resnet10t, batch 32), augmented, each through its own sampler: the ratio
+holds the further views, networks and draws of a system. Losses have to stay within 10 % of `ce`.
 
 Run: python benchmarks/speed/training_cost.py [--methods M ...] [--pairs 40] [--out FILE]
 """
