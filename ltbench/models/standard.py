@@ -44,8 +44,7 @@ class StandardClassifier(Classifier):
 
     def build_loss(self, context: Context) -> Loss:
         """The objective; default what the recipe puts into the slot "loss"."""
-        loss: Loss = context.component("loss")
-        return loss
+        return context.component("loss")
 
     def build(self, context: Context) -> nn.Module:
         """The network (B, c, h, w) -> logits (B, C): a Sequential of backbone and head."""

@@ -63,7 +63,7 @@ class _LogNormaliser(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (slope,) = ctx.saved_tensors
         return gradient * slope, None
@@ -71,4 +71,4 @@ class _LogNormaliser(torch.autograd.Function):
 
 def log_bessel(x: Tensor, dim: int) -> Tensor:
     """log B(x) = log I_{A/2-1}(x) - (A/2 - 1) log x for A = dim, float64, differentiable in float64 x >= 0."""
-    return _LogNormaliser.apply(x, dim / 2 - 1)  # type: ignore[no-any-return, no-untyped-call]
+    return _LogNormaliser.apply(x, dim / 2 - 1)

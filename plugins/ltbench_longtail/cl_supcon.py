@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context, EpochPlan, EpochView, Feedback, Sampler, Stage
-from ltbench_longtail.parts import BranchedClassifier, Projector, at_least, contrast
+from ltbench_longtail.parts import BranchedClassifier, Projector, contrast, number
 
 
 class BalancedBatches(Sampler):
@@ -80,13 +80,13 @@ class CLSupCon(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.temperature = at_least("classifier.temperature", temperature, above=True)
+        self.temperature = number("classifier.temperature", temperature, above=True)
         if base_temperature is not None:
-            at_least("classifier.base_temperature", base_temperature, above=True)
+            number("classifier.base_temperature", base_temperature, above=True)
         self.base_temperature = base_temperature
-        self.dim = at_least("classifier.dim", dim, 1, whole=True)
-        self.head_epochs = at_least("classifier.head_epochs", head_epochs, above=True)
-        self.head_rate = at_least("classifier.head_rate", head_rate, above=True)
+        self.dim = number("classifier.dim", dim, 1, whole=True)
+        self.head_epochs = number("classifier.head_epochs", head_epochs, above=True)
+        self.head_rate = number("classifier.head_rate", head_rate, above=True)
         self.head_sampler = head_sampler
         self.frozen = False
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltbench.interfaces import Batch, Context, EpochPlan, EpochView, Feedback, Loss, Sampler, in_batches
-from ltbench_longtail.parts import BranchedClassifier, at_least
+from ltbench_longtail.parts import BranchedClassifier, number
 
 
 class Paired(Sampler):
@@ -26,7 +26,7 @@ class Paired(Sampler):
     uses_class_counts = True
 
     def __init__(self, *, resample_weighting: float = 0.0) -> None:
-        self.rho = at_least("sampler.resample_weighting", resample_weighting)
+        self.rho = number("sampler.resample_weighting", resample_weighting)
 
     def plan(self, view: EpochView, feedback: Feedback, rng: np.random.Generator) -> list[EpochPlan]:
         natural = in_batches(rng.permutation(len(view.labels)), view.batch_size)
@@ -103,10 +103,10 @@ class GLMC(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.beta = at_least("classifier.beta", beta, above=True)
-        self.label_weighting = at_least("classifier.label_weighting", label_weighting)
-        self.consistency = at_least("classifier.consistency", consistency)
-        self.dim = at_least("classifier.dim", dim, 1, whole=True)
+        self.beta = number("classifier.beta", beta, above=True)
+        self.label_weighting = number("classifier.label_weighting", label_weighting)
+        self.consistency = number("classifier.consistency", consistency)
+        self.dim = number("classifier.dim", dim, 1, whole=True)
         self.exact_area = exact_area
 
     def build_loss(self, context: Context) -> Loss:

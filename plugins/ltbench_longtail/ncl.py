@@ -16,9 +16,9 @@ from ltbench_longtail.parts import (
     PriorCrossEntropy,
     Projector,
     Queue,
-    at_least,
     contrast,
     follow,
+    number,
     slow_twin,
 )
 
@@ -86,7 +86,7 @@ class NCL(BranchedClassifier):
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}, "base": {}, "paper": {"with_contrastive": True}}
     slots: ClassVar[frozenset[str]] = frozenset()
     loss: PriorCrossEntropy
-    net: Experts  # type: ignore[assignment]
+    net: Any  # Experts
 
     def __init__(
         self,
@@ -103,15 +103,15 @@ class NCL(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.experts = at_least("classifier.experts", experts, 2, whole=True)
-        self.hard = at_least("classifier.hard", hard)
+        self.experts = number("classifier.experts", experts, 2, whole=True)
+        self.hard = number("classifier.hard", hard, most=1)
         if hcm not in HCM:
             raise UserError(f"classifier.hcm must be one of {', '.join(HCM)}, got {hcm!r}")
-        self.hcm, self.distil = hcm, at_least("classifier.distil", distil)
-        self.queue = at_least("classifier.queue", queue, 1, whole=True) if with_contrastive else 0
-        self.dim = at_least("classifier.dim", dim, 1, whole=True)
-        self.temperature = at_least("classifier.temperature", temperature, above=True)
-        self.momentum = at_least("classifier.momentum", momentum)
+        self.hcm, self.distil = hcm, number("classifier.distil", distil)
+        self.queue = number("classifier.queue", queue, 1, whole=True) if with_contrastive else 0
+        self.dim = number("classifier.dim", dim, 1, whole=True)
+        self.temperature = number("classifier.temperature", temperature, above=True)
+        self.momentum = number("classifier.momentum", momentum, most=1)
         self.views = ("protocol", "strong") if with_contrastive else ("protocol",)
 
     def build_loss(self, context: Context) -> Loss:
@@ -127,9 +127,9 @@ class NCL(BranchedClassifier):
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x = self.prepare(batch.images)
         with self.autocast():
-            features = [expert[0](x) for expert in self.net.experts]  # type: ignore[index]
+            features = [expert[0](x) for expert in self.net.experts]
             pairs = zip(self.net.experts, features, strict=True)
-            raw = torch.stack([expert[1](f) for expert, f in pairs]).float()  # type: ignore[index]
+            raw = torch.stack([expert[1](f) for expert, f in pairs]).float()
         classes = raw.shape[2]
         hard = min(max(2, round(self.hard * classes)), classes)
         shifted = self.loss.shift(raw)
@@ -142,12 +142,11 @@ class NCL(BranchedClassifier):
         """sum_k of InfoNCE: each image's first view against its second view's key and the queue."""
         parts = []
         for expert, twin, queue, f in zip(self.net.experts, self.net.twins, self.net.queues, features, strict=True):
-            assert isinstance(queue, Queue)
             follow(twin, expert, self.momentum)
             with self.autocast():
-                query = expert[2](f)  # type: ignore[index]
+                query = expert[2](f)
                 with torch.no_grad():
-                    keys = twin[2](twin[0](second))  # type: ignore[index]
+                    keys = twin[2](twin[0](second))
             stored, _ = queue.filled()
             own = torch.eye(len(keys), len(keys) + len(stored), dtype=torch.bool, device=keys.device)
             candidate = own | (torch.arange(own.shape[1], device=keys.device) >= len(keys))

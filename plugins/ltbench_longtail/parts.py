@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ from ltbench.interfaces import Context, Loss
 from ltbench.models.standard import StandardClassifier
 
 
-def at_least(option: str, value: Any, least: float = 0.0, *, above: bool = False, whole: bool = False) -> Any:
-    """The value, or UserError naming the option: a number >= least (> least with `above`), an integer with `whole`."""
-    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not number or not (value > least if above else value >= least) or value == float("inf"):
+def number(
+    option: str, value: Any, least: float = 0.0, most: float = math.inf, *, above: bool = False, whole: bool = False
+) -> Any:
+    """The value, or UserError naming the option: finite and in [least, most] (not least itself with `above`)."""
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or not least <= value <= most or (above and value == least):
         kind = "a whole number" if whole else "a number"
-        raise UserError(f"{option} must be {kind} {'above' if above else 'of at least'} {least:g}, got {value!r}")
+        bound = f"{kind} {'above' if above else 'of at least'} {least:g}"
+        raise UserError(f"{option} must be {bound}{f' and at most {most:g}' if most < math.inf else ''}, got {value!r}")
     return value
 
 
@@ -67,10 +71,11 @@ class Branched(nn.ModuleList):
 class BranchedClassifier(StandardClassifier):
     """The standard classifier with further heads on its features; subclasses give `branches` and a training loss."""
 
-    net: Branched
+    net: Any  # Branched
 
     def build(self, context: Context) -> nn.Module:
-        backbone, head = super().build(context)  # type: ignore[misc]
+        plain: Any = super().build(context)
+        backbone, head = plain
         return Branched([backbone, head, *self.branches(head.weight.shape[1], context.task.num_classes)])
 
     def branches(self, width: int, classes: int) -> list[nn.Module]:

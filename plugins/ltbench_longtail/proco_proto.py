@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context
-from ltbench_longtail.parts import BranchedClassifier, Projector, Queue, at_least, contrast, follow, slow_twin
+from ltbench_longtail.parts import BranchedClassifier, Projector, Queue, contrast, follow, number, slow_twin
 
 PAPER_QUEUE = 1024
 
@@ -98,14 +98,14 @@ class ProCoProto(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.dim = at_least("classifier.dim", dim, 1, whole=True)
-        self.temperature = at_least("classifier.temperature", temperature, above=True)
-        self.queue = queue if queue is None else at_least("classifier.queue", queue, 1, whole=True)
-        self.momentum = at_least("classifier.momentum", momentum)
-        self.proto_momentum = at_least("classifier.proto_momentum", proto_momentum)
-        self.hard = at_least("classifier.hard", hard, 1, whole=True)
-        self.recalibrate = at_least("classifier.recalibrate", recalibrate)
-        self.contrast = at_least("classifier.contrast", contrast)
+        self.dim = number("classifier.dim", dim, 1, whole=True)
+        self.temperature = number("classifier.temperature", temperature, above=True)
+        self.queue = queue if queue is None else number("classifier.queue", queue, 1, whole=True)
+        self.momentum = number("classifier.momentum", momentum, most=1)
+        self.proto_momentum = number("classifier.proto_momentum", proto_momentum, most=1)
+        self.hard = number("classifier.hard", hard, 1, whole=True)
+        self.recalibrate = number("classifier.recalibrate", recalibrate)
+        self.contrast = number("classifier.contrast", contrast)
 
     def setup(self, context: Context) -> None:
         super().setup(context)
@@ -115,10 +115,10 @@ class ProCoProto(BranchedClassifier):
         return [Projector(width, width, self.dim)]
 
     def build(self, context: Context) -> nn.Module:
-        net = super().build(context)
+        net: Any = super().build(context)
         size = queue_size(self.queue, len(context.train), context.recipe["protocol"]["batch_size"])
         memory = [slow_twin(net), Queue(size, self.dim), Prototypes(context.task.num_classes, self.dim)]
-        return net.extend(memory)  # type: ignore[operator, no-any-return]
+        return net.extend(memory)
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         backbone, head, project, twin, queue, prototypes = self.net
@@ -127,7 +127,7 @@ class ProCoProto(BranchedClassifier):
             features = backbone(self.prepare(batch.images))
             logits, query = head(features), project(features)
             with torch.no_grad():
-                keys = twin[2](twin[0](self.prepare(batch.views[1])))  # type: ignore[index]
+                keys = twin[2](twin[0](self.prepare(batch.views[1])))
         candidates, labels, weight = self._candidates(keys, batch.labels)
         near = contrast(query, candidates, batch.labels[:, None] == labels, weight, self.temperature)
         queue.push(keys, batch.labels)

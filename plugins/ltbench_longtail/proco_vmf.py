@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context, Loss
 from ltbench_longtail.bessel import log_bessel
-from ltbench_longtail.parts import BranchedClassifier, PriorCrossEntropy, Projector, at_least
+from ltbench_longtail.parts import BranchedClassifier, PriorCrossEntropy, Projector, number
 
 SHARPEST = 1e5  # the largest concentration
 
@@ -89,12 +89,12 @@ class ProCoVMF(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.dim = at_least("classifier.dim", dim, 2, whole=True)
+        self.dim = number("classifier.dim", dim, 2, whole=True)
         if dim % 2:
             raise UserError(f"classifier.dim must be even, got {dim}; take {dim + 1}")
-        self.hidden = at_least("classifier.hidden", hidden, 1, whole=True)
-        self.temperature = at_least("classifier.temperature", temperature, above=True)
-        self.alpha = at_least("classifier.alpha", alpha)
+        self.hidden = number("classifier.hidden", hidden, 1, whole=True)
+        self.temperature = number("classifier.temperature", temperature, above=True)
+        self.alpha = number("classifier.alpha", alpha)
 
     def build_loss(self, context: Context) -> Loss:
         return PriorCrossEntropy()
@@ -103,7 +103,7 @@ class ProCoVMF(BranchedClassifier):
         super().setup(context)
         self.context = context
         for estimator in self.net[3:]:
-            estimator.restart(context.torch_rng("directions"))  # type: ignore[operator]
+            estimator.restart(context.torch_rng("directions"))
 
     def branches(self, width: int, classes: int) -> list[nn.Module]:
         return [Projector(width, self.hidden, self.dim), *(Estimator(classes, self.dim) for _ in range(2))]
