@@ -34,7 +34,7 @@ def _expansion(order: float, x: Tensor) -> Tensor:
         polynomial = torch.zeros_like(x)
         for coefficient in u.coef[::-1]:
             polynomial = polynomial * t + float(coefficient)
-        series = series + polynomial / order**k
+        series = series + polynomial / float(order) ** k
     return order * (root - torch.log(order * (1 + root))) - 0.5 * torch.log(2 * math.pi * order * root) + series.log()
 
 
