@@ -84,8 +84,8 @@ class GLMC(BranchedClassifier):
     A batch is [natural | weighted], as the sampler `paired` makes it; an odd batch shares its middle image. The
     re-balanced head alone predicts. beta: share ~ Beta(beta, beta), one a step. label_weighting: exponent k of the
     class weights. consistency: eta. dim: width of projection and prediction. projection_norm: BatchNorm after the
-    projection, without which a backbone that has none collapses to one vector. exact_area: label CutMix by the pixels
-    of the clipped box instead of the nominal share.
+    projection; on a backbone that has none itself, agreement drowns the classes without it. exact_area: label CutMix
+    by the pixels of the clipped box instead of the nominal share.
     """
 
     version: ClassVar[int] = 1
@@ -98,7 +98,7 @@ class GLMC(BranchedClassifier):
         *,
         beta: float = 1.0,
         label_weighting: float = 1.0,
-        consistency: float = 4.0,
+        consistency: float = 1.0,
         dim: int = 256,
         projection_norm: bool = True,
         exact_area: bool = False,
