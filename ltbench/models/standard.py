@@ -34,13 +34,17 @@ class StandardClassifier(Classifier):
         protocol = context.recipe["protocol"]
         self.protocol, self.task, self.device = protocol, context.task, context.device
         self.autocast = context.autocast
-        self.loss = context.component("loss")
+        self.loss = self.build_loss(context)
         self.loss.setup(class_counts=context.task.class_counts, total_epochs=protocol["epochs"])
         place = getattr(context, "policy", None)
         self.net = self.build(context)
         self.net = place.place(self.net) if place is not None else self.net.to(context.device)
         mean, std = self._normalisation(context)
         self.mean, self.std = (torch.tensor(v, device=context.device).view(1, -1, 1, 1) for v in (mean, std))
+
+    def build_loss(self, context: Context) -> Loss:
+        """The objective; default what the recipe puts into the slot "loss"."""
+        return context.component("loss")
 
     def build(self, context: Context) -> nn.Module:
         """The network (B, c, h, w) -> logits (B, C): a Sequential of backbone and head."""
