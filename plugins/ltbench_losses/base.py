@@ -34,6 +34,11 @@ def choice(loss: str, option: str, value: Any, known: tuple[str, ...]) -> str:
     return str(value)
 
 
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """float32 in place of the half precisions."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
 def checked(logits: Tensor, targets: Tensor) -> Tensor:
     """Logits (B, C) in float32 at least; ContractError for targets that are no class (seen on the CPU only)."""
     if targets.device.type == "cpu" and len(targets):
@@ -41,11 +46,11 @@ def checked(logits: Tensor, targets: Tensor) -> Tensor:
         if low < 0 or high >= logits.shape[1]:
             wrong = low if low < 0 else high
             raise ContractError(f"targets must lie in 0..{logits.shape[1] - 1}, the classes of the logits; got {wrong}")
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return logits.to(at_least_float32(logits.dtype))
 
 
 class ClassVector:
-    """Numbers per class (C,), moved once to the device and dtype of the logits that meet them."""
+    """Numbers per class (C,), moved once to the device and dtype (float32 at least) of the logits."""
 
     def __init__(self, values: Any, what: str) -> None:
         self.values, self.what = torch.as_tensor(values, dtype=torch.float64), what
@@ -55,9 +60,9 @@ class ClassVector:
         """The numbers as a tensor that fits logits (B, C), or ContractError where C differs."""
         if len(self.values) != logits.shape[1]:
             raise ContractError(f"{self.what}: {len(self.values)} values for logits of {logits.shape[1]} classes")
-        key = logits.device, logits.dtype
+        key = logits.device, at_least_float32(logits.dtype)
         if key not in self.moved:
-            self.moved[key] = self.values.to(logits.dtype).to(logits.device)
+            self.moved[key] = self.values.to(key[1]).to(key[0])
         return self.moved[key]
 
 

@@ -84,7 +84,7 @@ class WeightedLoss(CountLoss):
 
     def _weighted(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         values = self.base.per_sample(logits, targets)
-        weights = self.vector.like(logits)[targets].to(values.dtype)
+        weights = self.vector.like(logits)[targets]
         return values * weights, weights
 
     def adjust(self, logits: Tensor) -> Tensor:
