@@ -116,7 +116,7 @@ def test_limits_that_are_cross_entropy(name, options, counts):
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_extreme_logits(form, kind):
     z = (1e4 * (2 * torch.eye(4).repeat(2, 1) - 1)).to(kind).requires_grad_()
-    value = ready(form).loss(z, torch.tensor(A + [1, 2, 3, 0]))
+    value = ready(form).loss(z, torch.tensor([*A, 1, 2, 3, 0]))
     value.backward()
     assert value.dtype == torch.float32
     assert torch.isfinite(value)
@@ -163,7 +163,7 @@ def test_a_class_without_images(name):
 @pytest.mark.parametrize("name", COUNTED)
 @pytest.mark.parametrize("bad", [-1, np.nan, np.inf])
 def test_impossible_counts(name, bad):
-    with pytest.raises(ContractError, match="class 1 has .* must be finite, >= 0"):
+    with pytest.raises(ContractError, match=r"class 1 has .* must be finite, >= 0"):
         built(name, [5, bad, 3])
     assert ltbench.build("loss", name).uses_class_counts
 
@@ -178,7 +178,7 @@ def test_counts_of_a_wrong_shape(name):
 
 @pytest.mark.parametrize("name", [*(n for n in COUNTED if n != "logit-adjustment-posthoc"), "eqlv2"])
 def test_counts_of_other_classes_than_the_logits(name):
-    with pytest.raises(ContractError, match="4 (values|classes) for logits of 3 classes"):
+    with pytest.raises(ContractError, match=r"4 (values|classes) for logits of 3 classes"):
         built(name).loss(logits(3), torch.zeros(8, dtype=torch.long))
 
 
