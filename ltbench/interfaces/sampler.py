@@ -98,7 +98,7 @@ class Sampler(ABC):
 
 
 class ClassSampler(Sampler):
-    """A sampler by class probabilities: draw a class, then a row of it, with replacement, M draws an epoch."""
+    """A sampler by class probabilities: draw a class, then a row of it; by default with replacement, M an epoch."""
 
     uses_class_counts = True
     total_epochs: int = 1
@@ -117,6 +117,13 @@ class ClassSampler(Sampler):
         probs = np.asarray(self.class_probs(view.epoch), dtype=np.float64)
         if probs.shape != (view.num_classes,) or not np.isclose(probs.sum(), 1.0) or (probs < 0).any():
             raise ContractError(f"class_probs must be ({view.num_classes},), >= 0 and sum to 1, got {probs}")
+        return [in_batches(self.draw(view, probs, rng), view.batch_size)]
+
+    def draw(self, view: EpochView, probs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Rows int64 (L,) of an epoch, classes by probs (C,)."""
         weights = (probs / np.maximum(self.class_counts, 1))[view.labels]
-        rows = rng.choice(len(view.labels), size=len(view.labels), p=weights / weights.sum())
-        return [in_batches(rows, view.batch_size)]
+        return rng.choice(len(view.labels), size=self.epoch_size(view), p=weights / weights.sum())
+
+    def epoch_size(self, view: EpochView) -> int:
+        """Draws of an epoch, L; default the M drawable images."""
+        return len(view.labels)
