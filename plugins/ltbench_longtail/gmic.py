@@ -23,13 +23,18 @@ def top_mean(maps: Tensor, share: float) -> Tensor:
     return values.topk(max(1, round(values.shape[2] * share)), dim=2).values.mean(2)
 
 
+def rescaled(saliency: Tensor, eps: float) -> Tensor:
+    """Maps (B, C, h, w) brought to 0..1 each, a constant one to 0."""
+    low, high = saliency.amin((2, 3), keepdim=True), saliency.amax((2, 3), keepdim=True)
+    return (saliency - low) / (high - low + eps)
+
+
 def regions(saliency: Tensor, window: tuple[int, int], count: int, eps: float) -> Tensor:
     """Corners int64 (B, K, 2) of the windows picked greedily from saliency (B, C, h, w), K <= count.
 
-    Maps are scaled to 0..1 (a constant one to 0) and summed; the window of the largest mean is taken and zeroed.
+    The rescaled maps are summed; the window of the largest mean is taken and zeroed.
     """
-    low, high = saliency.amin((2, 3), keepdim=True), saliency.amax((2, 3), keepdim=True)
-    total = ((saliency - low) / (high - low + eps)).sum(1)
+    total = rescaled(saliency, eps).sum(1)
     rows, columns = (torch.arange(n, device=total.device) for n in total.shape[1:])
     corners = []
     places = (len(rows) - window[0] + 1, len(columns) - window[1] + 1)
@@ -37,9 +42,9 @@ def regions(saliency: Tensor, window: tuple[int, int], count: int, eps: float) -
         best = F.avg_pool2d(total[:, None], window, stride=1).flatten(1).argmax(1)
         top, left = best // places[1], best % places[1]
         corners.append(torch.stack([top, left], 1))
-        inside = [(i >= at[:, None]) & (i < at[:, None] + n) for i, at, n in
-                  ((rows, top, window[0]), (columns, left, window[1]))]  # fmt: skip
-        total = total.masked_fill(inside[0][:, :, None] & inside[1][:, None, :], 0.0)
+        across = (rows >= top[:, None]) & (rows < top[:, None] + window[0])
+        along = (columns >= left[:, None]) & (columns < left[:, None] + window[1])
+        total = total.masked_fill(across[:, :, None] & along[:, None, :], 0.0)
     return torch.stack(corners, 1)
 
 
@@ -77,9 +82,16 @@ class GMICNet(nn.Module):
     """Global network, saliency, regions, local network, attention and fusion; forward gives the fusion logits."""
 
     def __init__(
-        self, globally: nn.Module, locally: nn.Module, width: int, classes: int, crop: int, count: int,
-        attention: int, eps: float,
-    ) -> None:  # fmt: skip
+        self,
+        globally: nn.Module,
+        locally: nn.Module,
+        width: int,
+        classes: int,
+        crop: int,
+        count: int,
+        attention: int,
+        eps: float,
+    ) -> None:
         super().__init__()
         features = int(locally.num_features)  # type: ignore[arg-type]
         self.globally, self.locally, self.crop, self.count, self.eps = globally, locally, crop, count, eps
@@ -119,9 +131,18 @@ class GMIC(StandardClassifier):
     """
 
     def __init__(
-        self, *, head: str = "softmax", top: float = 0.2, beta: float = 1e-4, crops: int = 6, crop: int | None = None,
-        attention: int = 128, local: str = "auto", eps: float = 1e-8, eval_batch: int = 256,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        head: str = "softmax",
+        top: float = 0.2,
+        beta: float = 1e-4,
+        crops: int = 6,
+        crop: int | None = None,
+        attention: int = 128,
+        local: str = "auto",
+        eps: float = 1e-8,
+        eval_batch: int = 256,
+    ) -> None:
         if head not in ("softmax", "sigmoid"):
             raise UserError(f"classifier.head must be softmax or sigmoid, got {head!r}")
         if not 0 < top <= 1 or not beta >= 0 or crops < 1 or not eps > 0:
@@ -141,9 +162,7 @@ class GMIC(StandardClassifier):
         name = small if self.local == "auto" else self.local
         weights = "timm" if protocol["weights"] == "timm" and not name.startswith("small") else "none"
         locally = build_backbone(name, self.channels_in, crop, weights, None)
-        return GMICNet(
-            globally, locally, width, context.task.num_classes, crop, self.crops, self.attention, self.eps
-        )  # fmt: skip
+        return GMICNet(globally, locally, width, context.task.num_classes, crop, self.crops, self.attention, self.eps)
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         assert isinstance(self.net, GMICNet)

@@ -88,10 +88,18 @@ class Lift(StandardClassifier):
     }
 
     def __init__(
-        self, *, backbone: str = "vit_base_patch16_224.augreg_in21k", weights_path: str | None = None,
-        untrained: bool = False, adapter_dim: int | None = None, patch_size: int | None = None, scale: float = 25.0,
-        adjust: bool = True, tte: bool = False, eval_batch: int = 256,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        backbone: str = "vit_base_patch16_224.augreg_in21k",
+        weights_path: str | None = None,
+        untrained: bool = False,
+        adapter_dim: int | None = None,
+        patch_size: int | None = None,
+        scale: float = 25.0,
+        adjust: bool = True,
+        tte: bool = False,
+        eval_batch: int = 256,
+    ) -> None:
         for name, value in (("adapter_dim", adapter_dim), ("patch_size", patch_size), ("scale", scale)):
             if value is not None and not value > 0:
                 raise UserError(f"classifier.{name} must be > 0, got {value}")
@@ -162,8 +170,8 @@ class Lift(StandardClassifier):
         return self.loss.loss(biased, batch.labels), logits
 
     def logits(self, x: Tensor) -> Tensor:
-        views = five_crops(x) if self.tte else [x]
-        return torch.stack([super(Lift, self).logits(view) for view in views]).mean(0)
+        views, plain = five_crops(x) if self.tte else [x], super().logits
+        return torch.stack([plain(view) for view in views]).mean(0)
 
 
 def _load(vit: nn.Module, path: Path, name: str) -> None:
