@@ -89,14 +89,14 @@ class GMICNet(nn.Module):
         classes: int,
         crop: int,
         count: int,
-        attention: int,
+        attention_width: int,
         eps: float,
     ) -> None:
         super().__init__()
         features = int(locally.num_features)  # type: ignore[arg-type]
         self.globally, self.locally, self.crop, self.count, self.eps = globally, locally, crop, count, eps
         self.saliency = nn.Conv2d(width, classes, 1, bias=False)
-        self.attention = GatedAttention(features, attention)
+        self.attention = GatedAttention(features, attention_width)
         self.local_head = nn.Linear(features, classes)
         self.fusion_head = nn.Linear(width + features, classes)
 
@@ -138,7 +138,7 @@ class GMIC(StandardClassifier):
         beta: float = 1e-4,
         crops: int = 6,
         crop: int | None = None,
-        attention: int = 128,
+        attention_width: int = 128,
         local: str = "auto",
         eps: float = 1e-8,
         eval_batch: int = 256,
@@ -149,7 +149,7 @@ class GMIC(StandardClassifier):
             raise UserError("gmic needs 0 < top <= 1, beta >= 0, crops >= 1 and eps > 0; see ltbench show gmic")
         super().__init__(eval_batch=eval_batch)
         self.head, self.top, self.beta, self.crops, self.crop = head, top, beta, crops, crop
-        self.attention, self.local, self.eps = attention, local, eps
+        self.attention_width, self.local, self.eps = attention_width, local, eps
 
     def build(self, context: Context) -> nn.Module:
         protocol, size = context.recipe["protocol"], context.task.image_shape[0]
@@ -162,7 +162,9 @@ class GMIC(StandardClassifier):
         name = small if self.local == "auto" else self.local
         weights = "timm" if protocol["weights"] == "timm" and not name.startswith("small") else "none"
         locally = build_backbone(name, self.channels_in, crop, weights, None)
-        return GMICNet(globally, locally, width, context.task.num_classes, crop, self.crops, self.attention, self.eps)
+        return GMICNet(
+            globally, locally, width, context.task.num_classes, crop, self.crops, self.attention_width, self.eps
+        )
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         assert isinstance(self.net, GMICNet)

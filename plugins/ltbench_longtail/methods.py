@@ -26,7 +26,7 @@ GMIC: dict[str, Any] = {
     "sampler": "instance",
     "fidelity": {
         "method": "paper",
-        "classifier.attention": "code",
+        "classifier.attention_width": "code",
         "classifier.beta": "assumed",
         "classifier.crop": "assumed",
         "classifier.crops": "paper",
