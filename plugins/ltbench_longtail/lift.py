@@ -18,6 +18,7 @@ from ltbench.interfaces import Batch, Context, Stage
 from ltbench.models.nets import CosineHead
 from ltbench.models.standard import StandardClassifier
 
+DEFAULT = "vit_base_patch16_224.augreg_in21k"
 PATCHES_FROM = 64  # px; smaller images are cut into PATCHES x PATCHES patches
 PATCHES = 4
 ENLARGED = 248 / 224  # of five-crop prediction
@@ -90,7 +91,7 @@ class Lift(StandardClassifier):
     def __init__(
         self,
         *,
-        backbone: str = "vit_base_patch16_224.augreg_in21k",
+        backbone: str = DEFAULT,
         weights_path: str | None = None,
         untrained: bool = False,
         adapter_dim: int | None = None,
@@ -115,7 +116,7 @@ class Lift(StandardClassifier):
         vit = self._vit(context.task.image_shape[0], context.recipe["protocol"]["weights"])
         blocks: Any = getattr(vit, "blocks", None)
         if blocks is None or not all(hasattr(block, "norm2") for block in blocks):
-            raise UserError(f"lift needs a ViT, {self.backbone!r} has no transformer blocks; use vit_base_patch16_224")
+            raise UserError(f"lift needs a ViT, {self.backbone!r} is none; use {DEFAULT}")
         features = int(vit.num_features)  # type: ignore[arg-type]
         width = self.adapter_dim or adapter_width(context.task.num_classes, len(blocks))
         vit.requires_grad_(False)
@@ -137,12 +138,13 @@ class Lift(StandardClassifier):
                 "--set classifier.weights_path=PATH, download them with --set protocol.weights=timm, or try it "
                 "untrained with --set classifier.untrained=true"
             )
-        options: dict[str, Any] = {"num_classes": 0}
-        if self.backbone.startswith("vit_"):
-            small = max(1, size // PATCHES) if size < PATCHES_FROM else None
-            options |= {"img_size": size, **({"patch_size": p} if (p := self.patch_size or small) else {})}
+        options: dict[str, Any] = {"num_classes": 0, "img_size": size}
+        patch = self.patch_size or (max(1, size // PATCHES) if size < PATCHES_FROM else None)
+        options |= {"patch_size": patch} if patch else {}
         try:
             vit = timm.create_model(self.backbone, pretrained=download, **options)
+        except TypeError as error:
+            raise UserError(f"lift needs a ViT, {self.backbone!r} is none; use {DEFAULT}") from error
         except Exception as error:
             raise UserError(
                 f"backbone {self.backbone!r} cannot be built or downloaded ({type(error).__name__}: {error}); "
