@@ -11,7 +11,7 @@ LIFT: dict[str, Any] = {
     "sampler": "instance",
     "fidelity": {
         "method": "paper",
-        "classifier.adapter_dim": "paper",
+        "classifier.adapter_dim": "code",
         "classifier.adjust": "paper",
         "classifier.backbone": "paper",
         "classifier.patch_size": "assumed",
