@@ -13,16 +13,22 @@ from ltbench.errors import UserError
 
 
 class CosineHead(nn.Module):
-    """Cosines in [-1, 1] between features and class vectors, no bias (Cao et al. 2019, LDAM)."""
+    """`scale` times the cosines between features and class vectors, no bias (Cao et al. 2019, LDAM: scale 1)."""
 
-    def __init__(self, features: int, classes: int) -> None:
+    def __init__(self, features: int, classes: int, scale: float = 1.0) -> None:
         super().__init__()
-        weight = torch.empty(classes, features).uniform_(-1, 1)
-        self.weight = nn.Parameter(F.normalize(weight, dim=1))
+        self.scale = scale
+        self.weight = nn.Parameter(torch.empty(classes, features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the class vectors anew."""
+        with torch.no_grad():
+            self.weight.copy_(F.normalize(self.weight.uniform_(-1, 1), dim=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, d) -> (B, C)."""
-        return F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
+        return self.scale * F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -37,7 +43,25 @@ def _smooth(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-class SmallCNN(nn.Module):
+class _Pooled(nn.Module):
+    """A convolutional `body` and mean pooling, in the two steps that timm's networks offer too."""
+
+    body: nn.Module
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, c, h, w) -> the last map (B, d, h', w')."""
+        return self.body(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, d, h', w') -> (B, d)."""
+        return x.mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, h, w) -> (B, d)."""
+        return self.forward_head(self.forward_features(x))
+
+
+class SmallCNN(_Pooled):
     """Three convolutions of 32, 64 and 128 channels, halving twice, then mean pooling; for images of 8 px and up.
 
     Group norm, SiLU and mean pooling: the gradient of log p by the image then leads to images that other networks
@@ -52,10 +76,6 @@ class SmallCNN(nn.Module):
             _smooth(in_chans, 32), nn.AvgPool2d(2), _smooth(32, 64), nn.AvgPool2d(2), _smooth(64, 128)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c, h, w) -> (B, 128)."""
-        return self.body(x).mean((2, 3))
-
 
 class _Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -68,7 +88,7 @@ class _Residual(nn.Module):
         return F.relu(self.second(self.first(x)) + self.skip(x))
 
 
-class SmallResNet(nn.Module):
+class SmallResNet(_Pooled):
     """Three residual blocks of 24, 48 and 96 channels; the judge where SmallCNN is the backbone."""
 
     num_features = 96
@@ -76,10 +96,6 @@ class SmallResNet(nn.Module):
     def __init__(self, in_chans: int) -> None:
         super().__init__()
         self.body = nn.Sequential(_Residual(in_chans, 24, 1), _Residual(24, 48, 2), _Residual(48, 96, 2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c, h, w) -> (B, 96)."""
-        return self.body(x).mean((2, 3))
 
 
 SMALL = {"small_cnn": SmallCNN, "small_resnet": SmallResNet}

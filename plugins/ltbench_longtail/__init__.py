@@ -4,7 +4,7 @@ from typing import Any
 
 import ltbench
 
-CONTRASTIVE = [
+SYSTEMS = [
     (
         "ncl",
         "ncl:NCL",
@@ -42,6 +42,34 @@ CONTRASTIVE = [
         "Supervised contrast on balanced batches, then a linear head on the frozen encoder",
         "Marrakchi et al. 2021, Fighting Class Imbalance with Contrastive Learning, MICCAI",
     ),
+    (
+        "lift",
+        "lift:Lift",
+        "LIFT",
+        "Frozen pre-trained ViT, small modules beside its MLPs, cosine head, logit adjustment",
+        "Shi et al. 2024, Long-Tail Learning with Foundation Model: Heavy Fine-Tuning Hurts, ICML",
+    ),
+    (
+        "gmic",
+        "gmic:GMIC",
+        "GMIC",
+        "A global network finds regions, a local one looks at them, attention and fusion decide",
+        "Shen et al. 2021, An interpretable classifier for high-resolution breast cancer screening images, MedIA",
+    ),
+    (
+        "mtl",
+        "mtl:MultiTask",
+        "MTL",
+        "A second head learns body site, a coarse label or rotation beside the class",
+        "Liao and Luo 2018, A Deep Multi-task Learning Approach to Skin Lesion Classification",
+    ),
+    (
+        "danil",
+        "danil:Danil",
+        "DANIL",
+        "Cross-entropy and a term that parts the response of the class from that of its distractor",
+        "Gong et al. 2020, Distractor-Aware Neuron Intrinsic Learning for Generic 2D Medical Image Classifications",
+    ),
 ]
 SAMPLERS = [
     ("paired", "glmc:Paired", "Every image once, beside as many drawn with P ~ n^-rho: twice the images a step"),
@@ -52,7 +80,7 @@ SAMPLERS = [
 @ltbench.hookimpl
 def ltbench_register(registry: Any) -> None:
     """Offer the systems, each as a classifier and as the method of the same id."""
-    for id, target, recipe, summary, cite in CONTRASTIVE:
+    for id, target, recipe, summary, cite in SYSTEMS:
         registry.add("classifier", id, f"ltbench_longtail.{target}", summary=summary, cite=cite)
         registry.add("method", id, f"ltbench_longtail.methods:{recipe}", summary=summary, cite=cite)
     for id, target, summary in SAMPLERS:
