@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -18,7 +20,7 @@ import ltbench
 from ltbench.engine import checkpoint
 from ltbench.engine.guide import frozen
 from ltbench.engine.run import Run
-from ltbench.errors import CannotGuide, ContractError
+from ltbench.errors import CannotGuide
 from ltbench.interfaces import Classifier
 from ltbench.registry import Component
 from ltbench.testing.tiny import tiny_options, tiny_run
@@ -80,22 +82,41 @@ def _resume(spec: dict[str, Any], folder: Path, whole: np.ndarray, epochs: int) 
 
 
 def _elsewhere(component: Component, spec: dict[str, Any], run: Run, folder: Path) -> np.ndarray:
-    """Test probabilities from a child process that knows the state alone."""
+    """Validation probabilities from a process that knows the state alone."""
     checkpoint.save(folder / "state.pt", "child", run.classifier.state_dict())
-    facts = {"target": component.target, "spec": spec, "threads": torch.get_num_threads()}
+    path = [entry for entry in sys.path if entry]
+    facts = {"target": component.target, "spec": spec, "threads": torch.get_num_threads(), "path": path}
     (folder / "child.json").write_text(json.dumps(facts))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    child = [sys.executable, "-m", "ltbench.testing.child", str(folder)]
-    done = subprocess.run(child, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ContractError(f"its state cannot be loaded in a new process: {last}")
+    answer = _ask_child(folder)
+    require(not answer, f"its state cannot be loaded in a new process: {answer}")
     return np.load(folder / "probs.npy")
+
+
+def _ask_child(folder: Path) -> str:
+    """What the other process answers; it is started once, importing torch takes longer than a check."""
+    child = _child()
+    if child.poll() is not None:
+        _child.cache_clear()
+        child = _child()
+    assert child.stdin is not None and child.stdout is not None
+    child.stdin.write(f"{folder.resolve()}\n")
+    child.stdin.flush()
+    answer = child.stdout.readline()
+    return answer.strip() if answer else f"it ended with status {child.wait()}"
+
+
+@functools.cache
+def _child() -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-m", "ltbench.testing.child"]
+    child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(child.kill)
+    return child
 
 
 def _guides(run: Run, probs: np.ndarray) -> str:
     images = run.context.val.images[:4]
-    x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).requires_grad_()
+    x = (torch.tensor(images).permute(0, 3, 1, 2).float() / 255).requires_grad_()
     try:
         with frozen(run.classifier):
             logits = run.classifier.logits(x)
