@@ -83,9 +83,8 @@ class GLMC(BranchedClassifier):
 
     A batch is [natural | weighted], as the sampler `paired` makes it; an odd batch shares its middle image. The
     re-balanced head alone predicts. beta: share ~ Beta(beta, beta), one a step. label_weighting: exponent k of the
-    class weights. consistency: eta. dim: width of projection and prediction. projection_norm: BatchNorm after the
-    projection; on a backbone that has none itself, agreement drowns the classes without it. exact_area: label CutMix
-    by the pixels of the clipped box instead of the nominal share.
+    class weights. consistency: eta. dim: width of projection and prediction. exact_area: label
+    CutMix by the pixels of the clipped box instead of the nominal share.
     """
 
     version: ClassVar[int] = 1
@@ -100,7 +99,6 @@ class GLMC(BranchedClassifier):
         label_weighting: float = 1.0,
         consistency: float = 1.0,
         dim: int = 256,
-        projection_norm: bool = True,
         exact_area: bool = False,
         eval_batch: int = 256,
     ) -> None:
@@ -109,7 +107,7 @@ class GLMC(BranchedClassifier):
         self.label_weighting = number("classifier.label_weighting", label_weighting)
         self.consistency = number("classifier.consistency", consistency)
         self.dim = number("classifier.dim", dim, 1, whole=True)
-        self.projection_norm, self.exact_area = projection_norm, exact_area
+        self.exact_area = exact_area
 
     def build_loss(self, context: Context) -> Loss:
         return CrossEntropy()
@@ -120,9 +118,7 @@ class GLMC(BranchedClassifier):
         self.weights = class_weights(context.task.class_counts, self.label_weighting).float().to(self.device)
 
     def branches(self, width: int, classes: int) -> list[nn.Module]:
-        norm = nn.BatchNorm1d(self.dim) if self.projection_norm else nn.Identity()
-        project = nn.Sequential(nn.Linear(width, self.dim), norm)
-        return [nn.Linear(width, classes), project, nn.Linear(self.dim, self.dim)]
+        return [nn.Linear(width, classes), nn.Linear(width, self.dim), nn.Linear(self.dim, self.dim)]
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         rng = self.context.rng("mix", batch.step)

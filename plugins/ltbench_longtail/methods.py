@@ -28,7 +28,6 @@ GLMC: dict[str, Any] = {
         "classifier.label_weighting": "code",
         "classifier.consistency": "assumed",
         "classifier.dim": "code",
-        "classifier.projection_norm": "assumed",
         "classifier.exact_area": "code",
         "sampler.resample_weighting": "code",
     },

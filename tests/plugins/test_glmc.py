@@ -121,6 +121,6 @@ def test_learns_and_predicts_with_the_re_balanced_head(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sampler", "batch_size"), [("instance", 7), ("instance", 3), ("paired", 2)])
 def test_odd_and_small_batches(tmp_path: Path, sampler: str, batch_size: int) -> None:
-    glmc = {"name": "glmc", "exact_area": True, "projection_norm": False}
+    glmc = {"name": "glmc", "exact_area": True}
     run, _ = tiny_run(tmp_path, classifier=glmc, sampler=sampler, protocol={"batch_size": batch_size, "epochs": 1})
     assert np.isfinite(run.history[0]["loss"])
