@@ -274,3 +274,32 @@ def test_internal_errors_are_short_unless_debug(cli, monkeypatch):
     assert "internal error, ZeroDivisionError: division by zero\nrun again with --debug and report it" in err
     with pytest.raises(ZeroDivisionError):
         main(["--debug", *RUN])
+
+
+def test_a_damaged_result_is_named_and_can_be_forced(cli, tmp_path):
+    one = [*RUN, "--set", "epochs=1"]
+    assert cli(*one)[0] == 0
+    (folder,) = (tmp_path / "runs").glob("*/*/*/seed0-*")
+    predictions = folder / "predictions.npz"
+    predictions.write_bytes(predictions.read_bytes()[:100])
+    status, _, err = cli(*one)
+    assert (status, "predictions.npz was changed after the run" in err, "--force" in err) == (1, True, True)
+    for text in ("{", "{}", "[]"):
+        (folder / "result.json").write_text(text)
+        assert cli(*one)[0] == 1
+        status, _, err = cli(*one, "--seed", "1")
+        assert (status, "internal error" in err) == (0, False)
+    status, _, err = cli(*one, "--force")
+    assert (status, "internal error" in err) == (0, False)
+
+
+def test_a_generator_that_nobody_asks_draws_a_warning(cli):
+    status, _, err = cli(*RUN, "--set", "epochs=1", "--set", "generator=real-copies")
+    assert status == 0
+    assert "warning: generator real-copies is never used: sampler instance asks for no synthetic images" in err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "2.5", "true"])
+def test_a_useless_evaluation_batch_is_refused(cli, value):
+    status, _, err = cli(*RUN, "--set", f"classifier.eval_batch={value}")
+    assert (status, "eval_batch must be a whole number" in err) == (2, True)

@@ -72,23 +72,27 @@ def plan(
         shuffle_labels=section["shuffle_labels"],
         max_train=fields["max_train"],
     )
-    return Job(draft, draft.freeze(n_train=len(data.train), content=data.content), data, double_correction(draft))
+    return Job(draft, draft.freeze(n_train=len(data.train), content=data.content), data, questionable(draft))
 
 
-def double_correction(draft: Draft) -> list[str]:
-    """A warning where both the sampler and the loss correct for the class counts."""
+def questionable(draft: Draft) -> list[str]:
+    """Warnings: loss and sampler both correct for the class counts, or a generator that no sampler asks for images."""
     import ltbench
+    from ltbench.interfaces import Sampler
 
-    if not draft.recipe["loss"]:
-        return []
-    loss = ltbench.build("loss", draft.recipe["loss"])
+    remarks, names = [], {slot: (draft.recipe[slot] or {}).get("name") for slot in ("loss", "sampler", "generator")}
     sampler = ltbench.build("sampler", draft.recipe["sampler"])
-    if not (loss.uses_class_counts and sampler.uses_class_counts):
-        return []
-    return [
-        f"double correction: loss {draft.recipe['loss']['name']} and sampler {draft.recipe['sampler']['name']} "
-        "both correct for the class counts"
-    ]
+    loss = ltbench.build("loss", draft.recipe["loss"]) if names["loss"] else None
+    if loss is not None and loss.uses_class_counts and sampler.uses_class_counts:
+        remarks.append(
+            f"double correction: loss {names['loss']} and sampler {names['sampler']} both correct for the class counts"
+        )
+    if names["generator"] and type(sampler).synthetic_counts is Sampler.synthetic_counts:
+        remarks.append(
+            f"generator {names['generator']} is never used: sampler {names['sampler']} asks for no synthetic images; "
+            "use --set sampler=fixed-quota --set sampler.ratio=0.2"
+        )
+    return remarks
 
 
 def run_one(
@@ -147,8 +151,13 @@ def run_job(
 
 
 def _reuse(job: Job, folder: Path, report: Report) -> Result:
-    """The stored result, unless it was made on another split of the data."""
+    """The stored result, unless its files were changed or it was made on another split of the data."""
+    from ltbench.results.verify import changed_files
+
     result = read_result(folder)
+    damaged = changed_files(result)
+    if damaged:
+        raise CheckpointError(f"the stored result is damaged: {damaged[0]}. Compute it again with --force")
     stored = json.loads((folder / SPLITS).read_text()) if (folder / SPLITS).exists() else {}
     parts = {"train": job.data.train.ids, "val": job.data.val.ids, "test": job.data.test.ids}
     for part in stored:
@@ -217,11 +226,20 @@ def _holder(folder: Path) -> str:
 def estimate(job: Job, out: Path) -> str:
     """The time a cell takes, from finished ones of the same kind below `out`, else unknown."""
     same = Path(out, job.cell.dataset, job.cell.method, job.cell.protocol).glob(f"*/{RESULT}")
-    seconds = [json.loads(path.read_text())["cost"]["total_seconds"] for path in same]
+    seconds = [s for s in map(_seconds, same) if s is not None]
     if seconds:
-        return f"about {sum(seconds) / len(seconds):.0f} s, as {len(seconds)} finished cell(s) of this kind"
+        cells = "a finished cell" if len(seconds) == 1 else f"{len(seconds)} finished cells"
+        return f"about {sum(seconds) / len(seconds):.0f} s, as {cells} of this kind"
     images = len(job.data.train) * job.cell.recipe["protocol"]["epochs"]
     return f"{images} training images to show; the time is known after the first cell of this kind"
+
+
+def _seconds(path: Path) -> float | None:
+    """What a finished cell took; None for a damaged record."""
+    try:
+        return float(json.loads(path.read_text())["cost"]["total_seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def describe(job: Job, out: Path) -> str:

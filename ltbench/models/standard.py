@@ -24,6 +24,8 @@ class StandardClassifier(Classifier):
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}, "base": {}, "paper": {}}
 
     def __init__(self, *, eval_batch: int = 256) -> None:
+        if isinstance(eval_batch, bool) or not isinstance(eval_batch, int) or eval_batch < 1:
+            raise UserError(f"classifier.eval_batch must be a whole number of images >= 1, got {eval_batch!r}")
         self.eval_batch = eval_batch
         self.loss: Loss
         self.net: nn.Module

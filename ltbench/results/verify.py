@@ -26,14 +26,15 @@ def verify(folder: Path | str) -> list[str]:
         result = read_result(folder)
     except LtbenchError as error:
         return [str(error)]
-    problems = [*_files(result), *_identity(result)]
+    problems = [*changed_files(result), *_identity(result)]
     try:
         return problems + _metrics(result) + _splits(result)
     except (LtbenchError, KeyError, TypeError, ValueError) as error:
         return [*problems, f"{folder / PREDICTIONS}: metrics cannot be recomputed: {error}"]
 
 
-def _files(result: Result) -> list[str]:
+def changed_files(result: Result) -> list[str]:
+    """Files of a cell that are missing, changed or new since the run, each with what is wrong."""
     recorded = result.data.get("files") or {}
     problems = [f"{result.folder / RESULT} records no checksums"] if not recorded else []
     for name, digest in recorded.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from ltbench.interfaces import Batch, Context, EpochPlan, EpochView, Feedback, Loss, Sampler, in_batches
 from ltbench_longtail.parts import BranchedClassifier, number
+
+log = logging.getLogger("ltbench")
 
 
 class Paired(Sampler):
@@ -115,6 +118,11 @@ class GLMC(BranchedClassifier):
     def setup(self, context: Context) -> None:
         super().setup(context)
         self.context = context
+        sampler = context.recipe["sampler"]["name"]
+        if sampler != "paired":
+            log.warning(
+                "glmc: sampler %s gives no paired batches, so its halves are mixed; use sampler=paired", sampler
+            )
         self.weights = class_weights(context.task.class_counts, self.label_weighting).float().to(self.device)
 
     def branches(self, width: int, classes: int) -> list[nn.Module]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,10 +14,13 @@ from torch.nn import functional as F
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context
 from ltbench.models.standard import StandardClassifier
+from ltbench_longtail.parts import number
 
 SITES = ("localization", "site")  # columns that `aux="auto"` takes
 UNKNOWN = ("", "nan", "none", "unknown")
 ROTATIONS = 4
+HEALTHY = re.compile(r"normal|healthy|no[ _]dr|benign", re.IGNORECASE)
+log = logging.getLogger("ltbench")
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -48,15 +55,17 @@ class MultiTask(StandardClassifier):
 
     aux: "metadata:COLUMN" of the data set, "coarse_label" (class `healthy` against the rest), "rotation" (by quarter
     turns, seen by the auxiliary head alone), or "auto": a body site where the data set has one, else "coarse_label".
+    healthy: a class index; None: the first class whose name says so (normal, healthy, ...), else class 0.
     """
 
-    def __init__(self, *, aux: str = "auto", weight: float = 1.0, healthy: int = 0, eval_batch: int = 256) -> None:
+    def __init__(
+        self, *, aux: str = "auto", weight: float = 1.0, healthy: int | None = None, eval_batch: int = 256
+    ) -> None:
         if aux not in ("auto", "coarse_label", "rotation") and not aux.startswith("metadata:"):
             raise UserError(f"classifier.aux must be auto, metadata:COLUMN, coarse_label or rotation, got {aux!r}")
-        if not weight >= 0:
-            raise UserError(f"classifier.weight must be >= 0, got {weight}")
         super().__init__(eval_batch=eval_batch)
-        self.aux, self.weight, self.healthy = aux, weight, healthy
+        self.aux, self.healthy = aux, healthy
+        self.weight = number("classifier.weight", weight)
 
     def build(self, context: Context) -> nn.Module:
         self.context = context
@@ -72,8 +81,7 @@ class MultiTask(StandardClassifier):
         if name == "rotation":
             return name, ROTATIONS
         if name == "coarse_label":
-            if not 0 <= self.healthy < context.task.num_classes:
-                raise UserError(f"classifier.healthy must be a class 0..{context.task.num_classes - 1}")
+            self._choose_healthy(context.task.class_names)
             return name, 2
         column = name.removeprefix("metadata:")
         if column not in columns:
@@ -86,6 +94,17 @@ class MultiTask(StandardClassifier):
             raise UserError(f"mtl: column {column!r} has fewer than 2 known values; use --set classifier.aux=rotation")
         self.table = torch.from_numpy(table).to(context.device)
         return name, classes
+
+    def _choose_healthy(self, names: Sequence[str]) -> None:
+        """Settle which class is healthy, and say it; UserError for an index that is no class."""
+        if self.healthy is None:
+            self.healthy = next((i for i, name in enumerate(names) if HEALTHY.search(name)), 0)
+        if not 0 <= self.healthy < len(names):
+            raise UserError(f"classifier.healthy must be a class 0..{len(names) - 1}, got {self.healthy}")
+        told = f"mtl: the auxiliary task is coarse_label, class {names[self.healthy]!r} against the rest"
+        if len(names) == 2:
+            told += ": with two classes that is the main task again; use --set classifier.aux=rotation"
+        log.warning(told)
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         backbone, head, aux_head = self.net.children()
@@ -107,7 +126,7 @@ class MultiTask(StandardClassifier):
     def _labels(self, batch: Batch) -> Tensor:
         """Auxiliary labels int64 (B,), -1 where unknown; a synthetic image has no metadata."""
         if self.task_name == "coarse_label":
-            return (batch.labels != self.healthy).long()
+            return batch.labels.ne(int(self.healthy or 0)).long()
         return torch.where(batch.synthetic, -1, self.table[batch.rows.clamp(min=0)])
 
 

@@ -104,11 +104,12 @@ class NCL(BranchedClassifier):
     ) -> None:
         super().__init__(eval_batch=eval_batch)
         self.experts = number("classifier.experts", experts, 2, whole=True)
-        self.hard = number("classifier.hard", hard, most=1)
+        self.hard = number("classifier.hard", hard, most=1, above=True)
         if hcm not in HCM:
             raise UserError(f"classifier.hcm must be one of {', '.join(HCM)}, got {hcm!r}")
         self.hcm, self.distil = hcm, number("classifier.distil", distil)
-        self.queue = number("classifier.queue", queue, 1, whole=True) if with_contrastive else 0
+        queue = number("classifier.queue", queue, 1, whole=True)
+        self.queue = queue if with_contrastive else 0
         self.dim = number("classifier.dim", dim, 1, whole=True)
         self.temperature = number("classifier.temperature", temperature, above=True)
         self.momentum = number("classifier.momentum", momentum, most=1)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import ltbench
 from ltbench.errors import UserError
 from ltbench.interfaces import EpochView
-from ltbench.testing import tiny_run
+from ltbench.testing import tiny_context, tiny_run
 
 OTHER = torch.tensor([3, 2, 1, 0])
 
@@ -124,3 +124,10 @@ def test_odd_and_small_batches(tmp_path: Path, sampler: str, batch_size: int) ->
     glmc = {"name": "glmc", "exact_area": True}
     run, _ = tiny_run(tmp_path, classifier=glmc, sampler=sampler, protocol={"batch_size": batch_size, "epochs": 1})
     assert np.isfinite(run.history[0]["loss"])
+
+
+def test_halves_of_ordinary_batches_draw_a_warning(tmp_path, caplog):
+    for sampler in ("paired", "instance"):
+        context = tiny_context(tmp_path / sampler, classifier="glmc", sampler=sampler)
+        context.component("classifier").setup(context)
+        assert ("gives no paired batches" in caplog.text) == (sampler == "instance")

@@ -106,3 +106,21 @@ def test_data_without_the_labels(tmp_path, columns, options, message):
 def test_bad_options(options, message):
     with pytest.raises(UserError, match=message):
         ltbench.build("classifier", "mtl", **options)
+
+
+@pytest.mark.parametrize(
+    ("names", "healthy"),
+    [(("malignant", "normal, benign"), 1), (("No_DR", "Mild"), 0), (("a", "b", "Healthy"), 2), (("x", "y"), 0)],
+)
+def test_the_healthy_class_is_found_by_its_name_and_said(names, healthy, caplog):
+    classifier = ltbench.build("classifier", "mtl")
+    classifier._choose_healthy(names)
+    assert classifier.healthy == healthy
+    assert repr(names[healthy]) in caplog.text
+    assert ("the main task again" in caplog.text) == (len(names) == 2)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), -1, "much"])
+def test_a_useless_weight_is_refused(weight):
+    with pytest.raises(UserError, match=r"classifier\.weight must be a number of at least 0"):
+        ltbench.build("classifier", "mtl", weight=weight)
