@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from ltbench import __version__
 from ltbench.errors import LtbenchError, UserError
 from ltbench.plugins import plugins
-from ltbench.registry import KINDS
+from ltbench.registry import KINDS, nearest
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -44,15 +45,22 @@ def _sweep(args: argparse.Namespace) -> int:
     from ltbench.launch.sweep import sweep
     from ltbench.recipe import parse_set
 
+    if args.methods and not args.suite and not args.dataset:
+        raise UserError(
+            "--dataset is missing: ltbench sweep --methods M ... --dataset D ...; see: ltbench list dataset"
+        )
     if (args.suite is None) == (args.methods is None):
         raise UserError("a sweep needs either a suite or --methods; for example: ltbench sweep --methods ce focal ...")
     suite = suites.load(args.suite) if args.suite else None
-    methods, absent = suite.split(plugins().registry.names("method")) if suite else (args.methods, [])
+    known = plugins().registry.names("method")
+    methods, absent = suite.split(known) if suite else (args.methods, [])
     for name, method in absent:
-        print(f"left out: {name} (no plugin offers method {method})", file=sys.stderr)
+        print(f"left out: {name} (no plugin offers method {method}){nearest(method, known)}", file=sys.stderr)
+    if suite and not methods:
+        raise UserError(f"suite {suite.name}: every row names an unknown method; see: ltbench list method")
     datasets = args.dataset or (list(suite.datasets) if suite else [])
-    if not datasets or not methods:
-        raise UserError("a sweep needs at least one method and one data set: --methods M ... --dataset D ...")
+    if not datasets:
+        raise UserError(f"suite {args.suite} names no data set; add some with --dataset D ...")
     return sweep(
         methods=methods,
         datasets=datasets,
@@ -63,6 +71,7 @@ def _sweep(args: argparse.Namespace) -> int:
         data_root=args.data_root,
         device=args.device,
         workers=args.workers,
+        dry_run=args.dry_run,
     )
 
 
@@ -130,32 +139,49 @@ def _leaderboard(args: argparse.Namespace) -> int:
     from ltbench.results.store import load_results
     from ltbench.results.tables import leaderboard
 
-    frame = load_results(args.out)
+    frame = load_results(_existing(args.out))
     options = {"metric": args.metric, "fmt": args.format, "published": args.published, "protocol": args.protocol}
     print(leaderboard(frame, dataset=args.dataset, include_renamed=args.all, **options))
     return 0
 
 
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "missing"
+        raise UserError(f"the results folder {folder} is {what}; name the folder of your runs with --out")
+    return folder
+
+
 def _compare(args: argparse.Namespace) -> int:
     from ltbench.results.compare import compare
 
-    print(compare(args.out, args.a, args.b, dataset=args.dataset, protocol=args.protocol))
+    print(compare(_existing(args.out), args.a, args.b, dataset=args.dataset, protocol=args.protocol))
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from ltbench.results.verify import verify
+    from ltbench.results.store import counted
+    from ltbench.results.verify import verify_all
 
-    problems = verify(args.folder)
-    print("\n".join(problems) if problems else f"{args.folder}: every number and checksum agrees")
-    return 1 if problems else 0
+    found = verify_all(args.folder)
+    for cell, problems in found.items():
+        print("; ".join(problems) if problems else f"{cell}: every number and checksum agrees")
+    bad = sum(map(bool, found.values()))
+    if list(found) != [str(args.folder)]:
+        print(f"{counted(len(found), 'cell')}, {len(found) - bad} proven, {bad} with problems")
+    return 1 if bad else 0
 
 
 def _pack(args: argparse.Namespace) -> int:
-    from ltbench.results.pack import pack
+    from ltbench.results.pack import kind, pack
+    from ltbench.results.store import counted, status
 
     written = pack(args.folder, args.out, part_size=args.part_size)
-    print(f"packed into {', '.join(map(str, written)) if isinstance(written, list) else written}")
+    for path in written:
+        print(f"{path}: {kind(path)}, {path.stat().st_size / 1e6:.2f} MB")
+    states = [row["state"] for row in status(args.folder)]
+    left_out = [f"{states.count(s)} {s}" for s in ("unfinished", "broken") if s in states]
+    print(f"{counted(states.count('finished'), 'cell')} packed; left out: {', '.join(left_out) or 'none'}")
     return 0
 
 
@@ -205,7 +231,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="ltbench", description="Benchmark of imbalanced image classification.")
     top.add_argument("--version", action="version", version=f"ltbench {__version__}")
     top.add_argument("--debug", action="store_true", help="show tracebacks")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
 
     def verb(name: str, function: Any, help: str) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=help, description=help)
@@ -228,6 +254,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dataset", nargs="+", help="default: those of the suite")
     p.add_argument("--seeds", metavar="0-4", help="default: those of the suite, else 0")
     p.add_argument("--workers", type=int, default=1)
+    p.add_argument("--dry-run", action="store_true", help="list the cells and whether each is finished, and stop")
     _common(p)
     p = verb("list", _list, "list components")
     p.add_argument("kind", nargs="?")
@@ -254,8 +281,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dataset")
     p.add_argument("--protocol")
     _out(p)
-    p = verb("verify", _verify, "recompute a result from its predictions and hashes")
-    p.add_argument("folder", type=Path)
+    p = verb("verify", _verify, "recompute results from their predictions and hashes")
+    p.add_argument("folder", type=Path, metavar="PATH", help="a cell, a folder of cells, or an archive of ltbench pack")
     p = verb("pack", _pack, "finished cells without weights as one archive")
     p.add_argument("folder", type=Path)
     p.add_argument("--out", type=Path, required=True, metavar="FILE")
@@ -272,11 +299,22 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _warn(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 for a failure, 2 for a user's mistake, 130 for Ctrl-C."""
-    args = parser().parse_args(argv)
+    top = parser()
+    args = top.parse_args(argv)
+    if args.verb is None:
+        top.print_help(sys.stderr)
+        return 2
     try:
-        return int(args.function(args))
+        with warnings.catch_warnings():
+            if not args.debug:
+                warnings.showwarning = _warn
+            return int(args.function(args))
     except LtbenchError as error:
         if args.debug:
             traceback.print_exc()

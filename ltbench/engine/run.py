@@ -53,6 +53,8 @@ class Run:
             sampler, first = self._stage_sampler(stage), 0
             if saved and index == saved["stage"]:
                 first = saved["epoch"]
+                at = f"at epoch {first + 1} of {stage.epochs}" if first < stage.epochs else "after the last epoch"
+                self.context.report(f"resuming {at}, stage {stage.name}")
                 if first == 0:  # what the previous stage left, before start_stage builds on it
                     restore(self, saved, sampler)
             self.context.at(stage.name, 0)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ltbench.errors import UserError
+from ltbench.registry import nearest
 
 FIELDS = ("title", "source", "protocol", "datasets", "seeds", "rows")
+PLAIN = (str, int, float, list, tuple, dict, set, type(None))
 FOLDER = Path("benchmarks")
 
 
@@ -38,7 +40,9 @@ def find(name: str) -> Path:
         if path.is_file():
             return path
     here = f"suites in {FOLDER}/: {', '.join(offered)}" if offered else f"there is no folder {FOLDER}/ here"
-    raise UserError(f"no suite file {name!r} ({here}); for single methods: ltbench sweep --methods M ... --dataset D")
+    raise UserError(
+        f"no suite file {name!r}{nearest(name, offered)} ({here}); for single methods: ltbench sweep --methods M ... --dataset D"
+    )
 
 
 def _is_suite(path: Path) -> bool:
@@ -52,6 +56,12 @@ def load(name: str) -> Suite:
         found = runpy.run_path(str(path))
     except Exception as error:
         raise UserError(f"suite {path} cannot be read: {type(error).__name__}: {error}") from error
+    for variable, value in found.items():
+        if variable not in FIELDS and not variable.startswith("_") and isinstance(value, PLAIN):
+            raise UserError(
+                f"suite {path} sets {variable}, which is no field.{nearest(variable, list(FIELDS))} "
+                f"A suite sets {', '.join(FIELDS)}; the names of helpers begin with an underscore"
+            )
     missing = [field for field in FIELDS if field not in found]
     if missing:
         raise UserError(f"suite {path} lacks {', '.join(missing)}; a suite sets {', '.join(FIELDS)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ from typing import Any
 
 from ltbench.errors import Busy, LtbenchError, UserError
 from ltbench.launch.local import plan, run_job, say
-from ltbench.results.record import RESULT
+from ltbench.results.record import CONFIG, RESULT
+from ltbench.results.store import counted
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,12 @@ def sweep(
     data_root: str | Path | None,
     device: str,
     workers: int,
+    dry_run: bool = False,
 ) -> int:
     """Run every cell, seeds outermost so that each method has a row early; returns the exit status.
 
     A failed cell is reported and the others go on; cells that another process holds are left to it.
+    dry_run: print the cells and whether each is finished, and run none.
     """
     if not seeds:
         raise UserError("no seeds to run; --seeds needs numbers such as 0-4 or 0,2,5")
@@ -51,6 +55,9 @@ def sweep(
             from ltbench.recipe import resolve
 
             resolve(m, d, protocol or default_protocol(device, overrides.get("weights")), seeds[0], overrides)
+    if dry_run:
+        print(_listed(cells, protocol, overrides, out, data_root, device))
+        return 0
     if workers > 1:
         return _spawn(workers, out)
     done, busy, failed, begun = 0, 0, [], time.monotonic()
@@ -67,11 +74,36 @@ def sweep(
             failed.append(f"{wanted.method} on {wanted.dataset}, seed {wanted.seed}: {error}")
             say(f"failed: {failed[-1]}")
         spent = time.monotonic() - begun
-        left = spent / done * (len(cells) - number) if done else float("nan")
-        say(f"[{number}/{len(cells)}] {spent / 60:.1f} min, about {left / 60:.0f} min left")
+        left = f", about {spent / done * (len(cells) - number) / 60:.0f} min left" if done else ""
+        say(f"[{number}/{len(cells)}] {spent / 60:.1f} min{left}")
     reused = len(cells) - done - busy - len(failed)
-    say(f"{len(cells)} cells: {done} computed, {reused} reused, {busy} left to other processes, {len(failed)} failed")
+    say(
+        f"{counted(len(cells), 'cell')}: {done} computed, {reused} reused, {busy} left to other processes, {len(failed)} failed"
+    )
+    if done + reused:  # rows renamed by --set stand behind --all
+        say(f"table: ltbench leaderboard --out {shlex.quote(str(out))}{' --all' if overrides else ''}")
     return 1 if failed else 0
+
+
+def _listed(
+    cells: Sequence[Wanted],
+    protocol: str | None,
+    overrides: Mapping[str, Any],
+    out: Path,
+    data_root: str | Path | None,
+    device: str,
+) -> str:
+    from tabulate import tabulate
+
+    rows, finished = [], 0
+    for wanted in cells:
+        cell = plan(wanted.method, wanted.dataset, protocol, wanted.seed, overrides, data_root, device).cell
+        folder = cell.folder(out)
+        finished += (folder / RESULT).exists()
+        state = "finished" if (folder / RESULT).exists() else "unfinished" if (folder / CONFIG).exists() else "to run"
+        rows.append((cell.method, cell.dataset, cell.protocol, wanted.seed, state))
+    table = tabulate(rows, headers=("method", "dataset", "protocol", "seed", "state"))
+    return f"{table}\n\n{counted(len(cells), 'cell')}, {finished} finished"
 
 
 def _spawn(workers: int, out: Path) -> int:

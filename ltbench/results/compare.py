@@ -12,7 +12,7 @@ from ltbench.errors import UserError
 from ltbench.metrics import bootstrap_difference, classification, mcnemar
 from ltbench.results.record import Predictions, Result, read_result
 from ltbench.results.render import Table, render
-from ltbench.results.store import load_results
+from ltbench.results.store import counted, load_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +157,10 @@ def _aligned(one: Result, two: Result) -> tuple[Predictions, Predictions]:
 
 def _tables(c: Comparison) -> list[Table]:
     seeds = ", ".join(map(str, c.seeds))
-    title = f"{c.b} minus {c.a} on {c.dataset}, protocol {c.protocol}, seeds {seeds}, {c.n_images} test images, percent"
+    title = (
+        f"{c.b} minus {c.a} on {c.dataset}, protocol {c.protocol}, seed{'s' if len(c.seeds) > 1 else ''} {seeds}, "
+        f"{counted(c.n_images, 'test image')}, percent"
+    )
     rows = [[key, *(f"{100 * value:+.2f}" for value in values)] for key, values in c.differences.items()]
     records = [{"metric": k, "difference": v[0], "low": v[1], "high": v[2]} for k, v in c.differences.items()]
     notes = [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import tarfile
-from pathlib import Path
+import zlib
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ltbench.errors import LtbenchError, UserError
@@ -32,6 +34,29 @@ def pack(root: Path | str, out: Path | str, *, part_size: float | None = None) -
     for path, members in zip(paths, parts, strict=True):
         atomic_write(path, lambda file, members=members, path=path: _write(file, members, path))  # type: ignore[misc]
     return paths
+
+
+def kind(path: Path) -> str:
+    """What `pack` writes under this name."""
+    return "tar, gzipped" if path.suffix in (".gz", ".tgz") else "tar"
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Write the cells of an archive made by `pack` below `folder`; UserError for any other file."""
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name, content = PurePosixPath(member.name), archive.extractfile(member) if member.isreg() else None
+                if content is None or name.is_absolute() or ".." in name.parts or name.name not in (RESULT, *FILES):
+                    raise UserError(f"{path} holds {member.name!r}, which ltbench pack never writes; nothing was read")
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise UserError(
+            f"{path} cannot be read as an archive made by ltbench pack ({error}); name such an archive or a folder"
+        ) from error
 
 
 def _members(root: Path, folder: Path) -> list[tuple[str, Path]]:
@@ -63,7 +88,7 @@ def _numbered(out: Path, index: int) -> Path:
 
 
 def _write(file: IO[bytes], members: list[tuple[str, Path]], path: Path) -> None:
-    if path.suffix not in (".gz", ".tgz"):
+    if kind(path) == "tar":
         return _tar(file, members)
     with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
         _tar(packed, members)

@@ -38,7 +38,7 @@ def status(root: Path | str) -> list[dict[str, Any]]:
     """Every cell folder below `root`: its names from the path, "state" (finished, unfinished, broken), epochs, note."""
     root = Path(root)
     found = []
-    for folder in sorted({*_folders(root, RESULT), *_folders(root, CONFIG), *_folders(root, HISTORY)}):
+    for folder in cell_folders(root):
         state, note = "unfinished", "the next run resumes it"
         if (folder / RESULT).exists():
             try:
@@ -57,6 +57,16 @@ def status(root: Path | str) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def cell_folders(root: Path) -> list[Path]:
+    """Every cell folder at or below `root`, finished or not."""
+    return sorted({*_folders(root, RESULT), *_folders(root, CONFIG), *_folders(root, HISTORY)})
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 cell", "2 cells"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _row(result: Result) -> dict[str, Any] | None:

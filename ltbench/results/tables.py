@@ -11,6 +11,7 @@ from ltbench.errors import UnknownName, UserError
 from ltbench.results.published import published_score
 from ltbench.results.record import Result
 from ltbench.results.render import Table, render
+from ltbench.results.store import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ def leaderboard(
     """
     found = tables(frame, dataset, metric, published, protocol, include_renamed)
     if not found and len(frame) and fmt not in ("csv", "json"):
-        return "every result here has overridden options, so none is in the default table; ask for renamed rows too\n"
+        return "every result here has overridden options, so none is in the default table; show them with --all\n"
     return render(found, fmt)
 
 
@@ -111,7 +112,7 @@ def _table(frame: pd.DataFrame, metric: str, published: bool) -> Table:
                 _note(notes, f"published: {found['paper']} {found['table']}, its own protocol ({found['protocol_id']})")
         rows.append(row)
     if len(latest) < len(frame):
-        _note(notes, f"{len(frame) - len(latest)} older results of the same method and seed are left out")
+        _note(notes, f"left out: {counted(len(frame) - len(latest), 'older result')} of the same method and seed")
     header += ["published", "difference"] if published else []
     return Table(_title(records[0]), header, rows, records, notes)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, UserError
 from ltbench.metrics import classification
 from ltbench.results.files import sha256
+from ltbench.results.pack import unpack
 from ltbench.results.record import FILES, PREDICTIONS, RESULT, SPLITS, Result, read_result
+from ltbench.results.store import cell_folders, counted
 
 TOLERANCE = 1e-6
 SELECTION_TOLERANCE = 0.02  # the score was measured in training, where a GPU may round differently
@@ -31,6 +34,28 @@ def verify(folder: Path | str) -> list[str]:
         return problems + _metrics(result) + _splits(result)
     except (LtbenchError, KeyError, TypeError, ValueError) as error:
         return [*problems, f"{folder / PREDICTIONS}: metrics cannot be recomputed: {error}"]
+
+
+def verify_all(path: Path | str) -> dict[str, list[str]]:
+    """Problems of every cell at or below a folder, or in an archive made by `pack`, by the cell's path.
+
+    Raises UserError where there is no such path, no cell below it, or a file that is no archive.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"there is no {path}; name a cell's folder, a folder of cells or an archive of ltbench pack")
+    if not path.is_file():
+        found = {str(folder): verify(folder) for folder in cell_folders(path)}
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            unpack(path, Path(scratch))
+            found = {
+                str(folder).replace(scratch, str(path)): [text.replace(scratch, str(path)) for text in verify(folder)]
+                for folder in cell_folders(Path(scratch))
+            }
+    if not found:
+        raise UserError(f"{path} holds no cell, finished or not; see: ltbench status --out FOLDER")
+    return found
 
 
 def changed_files(result: Result) -> list[str]:
@@ -78,7 +103,7 @@ def _metrics(result: Result) -> list[str]:
             problems.append(f"{result.folder / PREDICTIONS}: an image appears twice in the {part} part")
         size = data.get("sizes", {}).get(part, len(ids))
         if size != len(ids):
-            problems.append(f"{where} part has {size} images, {PREDICTIONS} holds {len(ids)}")
+            problems.append(f"{where} part has {counted(size, 'image')}, {PREDICTIONS} holds {len(ids)}")
         recounted = np.bincount(y_true[y_true >= 0], minlength=probs.shape[1]).tolist()
         if data.get(f"{part}_counts") not in (None, [], recounted):
             problems.append(f"{where} class counts are {data[f'{part}_counts']}, {PREDICTIONS} holds {recounted}")
@@ -119,7 +144,7 @@ def _splits(result: Result) -> list[str]:
     leaks = {"train": ids["train"] & ids["test"], "val": ids["val"] & ids["test"]}
     if result.data["data"].get("validation_is_test"):
         leaks.pop("val")
-    return problems + [f"{path}: {len(x)} images of test are also in {part}" for part, x in leaks.items() if x]
+    return problems + [f"{path}: test and {part} share {counted(len(x), 'image')}" for part, x in leaks.items() if x]
 
 
 def _equal(stored: Any, computed: Any, tolerance: float = TOLERANCE) -> bool:
