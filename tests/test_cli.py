@@ -205,6 +205,61 @@ def test_a_foreign_checkpoint(cli, tmp_path):
     assert "belongs to ffffffff, expected" in err
 
 
+def test_stored_results_on_the_command_line(cli, tmp_path):
+    runs, archive = tmp_path / "runs", str(tmp_path / "a.tar.gz")
+    assert cli(*RUN, *SHORT)[0] == 0
+    status, out, _ = cli("verify", str(runs), out=None)
+    assert (status, out.splitlines()[-1]) == (0, "1 cell, 1 proven, 0 with problems")
+    open_cell = runs / "digits-lt" / "focal" / "quick" / "seed0-00000000"
+    open_cell.mkdir(parents=True)
+    (open_cell / "config.json").write_text("{}")
+    status, out, _ = cli("verify", str(runs), out=None)
+    assert (status, out.splitlines()[-1]) == (1, "2 cells, 1 proven, 1 with problems")
+    assert "the cell is unfinished" in out
+    status, out, _ = cli("pack", str(runs), out=archive)
+    assert (status, out.splitlines()[-1]) == (0, "1 cell packed; left out: 1 unfinished")
+    assert out.startswith(f"{archive}: tar, gzipped, 0.")
+    assert cli("verify", archive, out=None)[0] == 0
+    (cell_folder(tmp_path) / "result.json").write_text("half")
+    status, _, err = cli("leaderboard")
+    assert status == 0
+    assert err.startswith("warning: skipped a result: ")
+    assert len(err.splitlines()) == 1
+    status, _, err = cli("verify", str(tmp_path / "gone"), out=None)
+    assert (status, "there is no" in err) == (2, True)
+
+
+@pytest.mark.parametrize("verb", [["leaderboard"], ["compare", "ce", "focal"]])
+def test_a_results_folder_that_is_none(cli, tmp_path, verb):
+    (tmp_path / "file").write_text("")
+    for name, what in (("gone", "is missing"), ("file", "is a file")):
+        status, _, err = cli(*verb, out=tmp_path / name)
+        assert (status, f"the results folder {tmp_path / name} {what}" in err) == (2, True)
+
+
+def test_an_interrupted_run_says_where_it_resumes(cli, monkeypatch):
+    from ltbench.engine.run import Run
+
+    tell, two_epochs = Run._tell, ["--set", "epochs=2"]
+
+    def stop(run, stage, epoch, outcome):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        tell(run, stage, epoch, outcome)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_tell", stop)
+        status, _, err = cli(*RUN, *two_epochs)
+    assert (status, "resuming" in err) == (130, False)
+    assert "resuming at epoch 2 of 2, stage train\n" in cli(*RUN, *two_epochs)[2]
+
+
+def test_bare_command_lists_the_verbs(cli):
+    status, _, err = cli(out=None)
+    assert status == 2
+    assert all(verb in err for verb in ("run", "sweep", "leaderboard", "verify"))
+
+
 def test_a_result_of_a_newer_schema(cli, tmp_path):
     assert cli(*RUN, *SHORT)[0] == 0
     path = cell_folder(tmp_path) / "result.json"
@@ -243,12 +298,22 @@ def test_list_and_show(cli):
     assert (status, "no component is called 'nothing-such'" in err) == (2, True)
 
 
-def test_sweep_skips_finished_cells(cli):
+def test_sweep_skips_finished_cells(cli, tmp_path):
     sweep = ["sweep", "--methods", "ce", "focal", "--dataset", "digits-lt", "--seeds", "0-1", "--protocol", "quick"]
     status, _, _ = cli(*sweep, "--device", "cpu", "--set", "epochs=1")
     assert status == 0
     status, _, second = cli(*sweep, "--device", "cpu", "--set", "epochs=1")
     assert status == 0
+    assert "nan" not in second
+    assert f"table: ltbench leaderboard --out {tmp_path / 'runs'} --all\n" in second
+    status, _, err = cli(*sweep[:2], "ce", *sweep[4:], "--seeds", "0", "--device", "cpu", "--set", "epochs=1")
+    assert "\n1 cell: 0 computed, 1 reused" in err
+    status, out, err = cli(*sweep, "--device", "cpu", "--set", "epochs=1", "--seeds", "0-2", "--dry-run")
+    assert (status, err) == (0, "")
+    assert out.count(" finished\n") == 4 + 1
+    assert out.count(" to run\n") == 2
+    assert "focal+" not in out
+    assert "6 cells, 4 finished" in out
     assert "train, " not in second or second.count("reused") == 4
     status, _, err = cli(*sweep, "--device", "cpu", "--seeds", "a-b")
     assert (status, "--seeds needs numbers such as 0-4" in err) == (2, True)

@@ -41,7 +41,8 @@ def find(name: str) -> Path:
             return path
     here = f"suites in {FOLDER}/: {', '.join(offered)}" if offered else f"there is no folder {FOLDER}/ here"
     raise UserError(
-        f"no suite file {name!r}{nearest(name, offered)} ({here}); for single methods: ltbench sweep --methods M ... --dataset D"
+        f"no suite file {name!r} ({here}).{nearest(name, offered)} "
+        "For single methods: ltbench sweep --methods M ... --dataset D"
     )
 
 

@@ -78,7 +78,8 @@ def sweep(
         say(f"[{number}/{len(cells)}] {spent / 60:.1f} min{left}")
     reused = len(cells) - done - busy - len(failed)
     say(
-        f"{counted(len(cells), 'cell')}: {done} computed, {reused} reused, {busy} left to other processes, {len(failed)} failed"
+        f"{counted(len(cells), 'cell')}: {done} computed, {reused} reused, "
+        f"{busy} left to other processes, {len(failed)} failed"
     )
     if done + reused:  # rows renamed by --set stand behind --all
         say(f"table: ltbench leaderboard --out {shlex.quote(str(out))}{' --all' if overrides else ''}")

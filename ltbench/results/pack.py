@@ -54,8 +54,9 @@ def unpack(path: Path, folder: Path) -> None:
                 with target.open("wb") as file:
                     shutil.copyfileobj(content, file)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        why = str(error).split(":\n")[0]
         raise UserError(
-            f"{path} cannot be read as an archive made by ltbench pack ({error}); name such an archive or a folder"
+            f"{path} cannot be read as an archive made by ltbench pack ({why}); name such an archive or a folder"
         ) from error
 
 

@@ -59,6 +59,7 @@ def test_a_suite_runs_and_says_what_it_leaves_out(
         (GOOD + "rows = []\n", "rows must be a list"),
         (GOOD + 'rows = ["ce"]\n', "rows must be a list"),
         (GOOD + "rows = [(1, 2)]\n", "rows must be a list"),
+        (GOOD + "row = []\n", "sets row, which is no field. Did you mean rows"),
         ("rows = oops\n", "cannot be read: NameError"),
         ("def (\n", "cannot be read: SyntaxError"),
     ],
@@ -73,9 +74,25 @@ def test_an_unknown_suite_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match=r"no suite file 'nope'.*iois2024_table1"):
         suites.load("nope")
+    with pytest.raises(UserError, match=r"Did you mean breast2025_table1"):
+        suites.load("breast2025_tabel1")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no folder benchmarks/ here"):
         suites.load("nope")
+
+
+def test_helpers_of_a_suite(tmp_path: Path) -> None:
+    lines = 'import math\nfrom pathlib import Path\n_base = "ce"\nrows = [("One", _base)]\n'
+    (tmp_path / "mine.py").write_text("from __future__ import annotations\n" + GOOD + lines)
+    assert suites.load(str(tmp_path / "mine.py")).rows == (("One", "ce"),)
+
+
+def test_a_suite_of_unknown_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(GOOD + 'rows = [("One", "focall"), ("Two", "zzzzzz")]\n')
+    assert main(["sweep", str(tmp_path / "mine.py")]) == 2
+    err = capsys.readouterr().err
+    assert "left out: One (no plugin offers method focall) Did you mean focal" in err
+    assert "suite mine: every row names an unknown method" in err
 
 
 @pytest.mark.parametrize("words", [[], ["iois2024_table1", "--methods", "ce"]])
@@ -86,4 +103,4 @@ def test_a_sweep_needs_a_suite_or_methods(words: list[str], capsys: pytest.Captu
 
 def test_methods_need_a_data_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "--methods", "ce"]) == 2
-    assert "at least one method and one data set" in capsys.readouterr().err
+    assert "--dataset is missing" in capsys.readouterr().err

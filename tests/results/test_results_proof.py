@@ -15,7 +15,7 @@ from ltbench.results import load_results
 from ltbench.results.compare import compare, comparison
 from ltbench.results.files import sha256
 from ltbench.results.pack import pack
-from ltbench.results.verify import verify
+from ltbench.results.verify import verify, verify_all
 
 
 @pytest.fixture
@@ -134,9 +134,9 @@ def test_tampered_predictions_are_found_even_with_a_new_checksum(cell):
 
 
 def test_leaks_between_the_parts_are_found(cell):
-    assert any("1 images of test are also in train" in p for p in verify(cell(splits={"train": ["image-3"]}).folder))
+    assert any("test and train share 1 image" in p for p in verify(cell(splits={"train": ["image-3"]}).folder))
     test = [f"image-{k}" for k in range(120)]
-    assert any("120 images of test are also in val" in p for p in verify(cell("a", splits={"val": test}).folder))
+    assert any("test and val share 120 images" in p for p in verify(cell("a", splits={"val": test}).folder))
     assert verify(cell("b", splits={"val": test}, data={"validation_is_test": True}).folder) == []
     assert any("is not the images" in p for p in verify(cell("c", splits={"test": test[1:]}).folder))
 
@@ -181,6 +181,44 @@ def test_pack_in_parts(two, tmp_path):
     assert len(load_results(tmp_path / "unpacked")) == 4
     with pytest.raises(UserError, match="raise --part-size"):
         pack(two, tmp_path / "out" / "q.tar", part_size=0.001)
+
+
+def test_an_archive_is_verified_by_its_content(two, tmp_path):
+    (archive,) = pack(two, tmp_path / "out" / "a.tar.gz")
+    found = verify_all(archive)
+    assert len(found) == 4 and not any(found.values()) and all(name.startswith(str(archive)) for name in found)
+    path = next(two.glob("digits-lt/ce/quick/*")) / "history.jsonl"
+    path.write_text("changed")
+    found = verify_all(pack(two, tmp_path / "out" / "b.tar")[0])
+    (problem,) = [text for problems in found.values() for text in problems]
+    assert problem.startswith(f"{tmp_path / 'out' / 'b.tar'}/digits-lt/ce/quick/") and "was changed" in problem
+
+
+@pytest.mark.parametrize("name", ["../result.json", "/tmp/result.json", "a/evil.py"])
+def test_a_foreign_archive_is_not_unpacked(tmp_path, name):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(UserError, match="which ltbench pack never writes"):
+        verify_all(path)
+    assert not (tmp_path / "evil.py").exists()
+
+
+def test_what_holds_no_cell_is_told_apart(two, tmp_path):
+    (tmp_path / "junk").write_bytes(b"junk")
+    (tmp_path / "empty").mkdir()
+    (archive,) = pack(two, tmp_path / "out" / "a.tar.gz")
+    (tmp_path / "cut.tar.gz").write_bytes(archive.read_bytes()[:-3000])
+    cases = {
+        "gone": "there is no",
+        "empty": "holds no cell",
+        "junk": "cannot be read as",
+        "cut.tar.gz": "cannot be read",
+    }
+    for name, message in cases.items():
+        with pytest.raises(UserError, match=message) as raised:
+            verify_all(tmp_path / name)
+        assert "\n" not in str(raised.value)
 
 
 def test_nothing_to_pack(tmp_path):

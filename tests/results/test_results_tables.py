@@ -75,7 +75,7 @@ def test_renamed_rows_are_left_out_unless_asked(store, cell):
     frame = load_results(store)
     assert "total=200" not in leaderboard(frame) and "total=200" in leaderboard(frame, include_renamed=True)
     only = frame[~frame["standard"].astype(bool)]
-    assert "overridden" in leaderboard(only) and leaderboard(only, fmt="csv") == ""
+    assert "show them with --all" in leaderboard(only) and leaderboard(only, fmt="csv") == ""
 
 
 def test_footnotes(tmp_path, cell):
@@ -99,7 +99,7 @@ def test_the_newest_of_two_results_of_one_seed_counts(tmp_path, cell):
     newest = cell("ce", 0, skill=3.0, cell={"versions": {"loss:ce": 2}}, finished="2026-02-01T00:00:00")
     table = tables(load_results(tmp_path))[0]
     assert table.records[0]["macro_f1_mean"] == pytest.approx(newest.metrics["macro_f1"])
-    assert "1 older results" in table.notes[0]
+    assert "left out: 1 older result of" in table.notes[0]
 
 
 def test_unknown_names(store):
