@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,11 @@ import numpy as np
 
 from ltbench.data.augment import eval_crop
 from ltbench.data.cache import DataWarning
+from ltbench.data.pools import gather_pool
 from ltbench.data.splits import PARTS, crossing_groups
 from ltbench.data.tables import digest
 from ltbench.errors import DataError
-from ltbench.interfaces.dataset import Dataset, ImageTable, Splits
+from ltbench.interfaces.dataset import Dataset, ImagePool, ImageTable, Splits
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Prepared:
     splits: Splits
     content: str
     warnings: tuple[str, ...]
-    unlabeled: Callable[[], ImageTable | None]
+    pool: Callable[[Sequence[str]], ImagePool]
 
 
 def prepare(
@@ -89,7 +90,7 @@ def prepare(
         splits=splits,
         content=digest(pixels, table.labels, table.ids, *parts),
         warnings=(*remarks, *splits.notes),
-        unlabeled=partial(dataset.unlabeled, root, stored_size),
+        pool=partial(gather_pool, dataset=dataset, table=table, splits=splits, root=root, size=stored_size),
     )
 
 

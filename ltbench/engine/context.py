@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
@@ -18,7 +18,8 @@ from ltbench.data.prepare import Prepared
 from ltbench.engine.device import DevicePolicy
 from ltbench.engine.fits import FitCache, Phase
 from ltbench.engine.streams import numpy_stream, torch_stream
-from ltbench.interfaces import Context, ImageTable, ReferenceModel, Stateful, Task
+from ltbench.interfaces import Context, Generator, ImagePool, ReferenceModel, Stateful, Task
+from ltbench.plugins import plugins
 
 
 class Cost:
@@ -63,7 +64,7 @@ class CellContext(Context):
     ) -> None:
         size = int(recipe["protocol"]["image_size"])
         self.recipe, self.versions, self.policy, self.cache = recipe, versions, policy, cache
-        self.train, self.val, self._unlabeled = data.train, data.val, data.unlabeled
+        self.train, self.val, self._pool = data.train, data.val, data.pool
         self.task = Task(
             num_classes=len(data.class_names),
             class_names=tuple(data.class_names),
@@ -81,9 +82,24 @@ class CellContext(Context):
         self._references: dict[str, ReferenceModel] = {}
         self._train_key = digest([data.content, data.train.ids.tolist(), data.train.labels.tolist()])
 
-    @property
-    def unlabeled(self) -> ImageTable | None:
-        return self._unlabeled()
+    def pool(self, sources: Sequence[str]) -> ImagePool:
+        return self._pool(sources)
+
+    def fit(self, generator: Generator, spec: Mapping[str, Any]) -> None:
+        """Fit a generator built from spec {name, every option}; finished phases come from the cache.
+
+        They are shared by all cells that agree in its fit_options.
+        """
+        wanted = generator.fit_options
+        key = {k: v for k, v in spec.items() if k != "name" and (wanted is None or k in wanted)}
+        version = plugins().registry.get("generator", spec["name"]).version
+        generator.fit(self.train, self.for_fit(spec["name"], {"options": key, "version": version}))
+
+    def fit_generator(self, spec: str | Mapping[str, Any]) -> Generator:
+        full = {"name": spec} if isinstance(spec, str) else dict(spec)
+        generator = ltbench.build("generator", full)
+        self.fit(generator, full)
+        return generator
 
     def component(self, slot: str) -> Any:
         return ltbench.build(slot, self.recipe[slot])

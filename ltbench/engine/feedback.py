@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltbench.data.augment import eval_crop
-from ltbench.engine.pool import resize_images
+from ltbench.models.images import resize_images
 
 if TYPE_CHECKING:
     from ltbench.engine.candidates import Outcome

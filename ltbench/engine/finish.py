@@ -17,10 +17,11 @@ import ltbench
 from ltbench.cell import Cell
 from ltbench.data.prepare import Prepared
 from ltbench.engine.context import CellContext
-from ltbench.engine.pool import Pool, resize_images
+from ltbench.engine.pool import Pool
 from ltbench.engine.run import Run
 from ltbench.engine.samples import draw_samples
 from ltbench.interfaces import GenerationRecord, ImageTable, PredictionRecord
+from ltbench.models.images import resize_images
 from ltbench.results.files import atomic_write
 from ltbench.results.record import SCHEMA, Result, write_result
 

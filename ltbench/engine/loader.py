@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from ltbench.data.augment import Augmenter
-from ltbench.engine.pool import Pool, resize_images
+from ltbench.engine.pool import Pool
 from ltbench.interfaces import Batch, Batches, EpochPlan, ImageTable
+from ltbench.models.images import resize_images
 
 DEVICE_BUDGET = 4 << 30  # bytes of uint8 images that may live on the device
 

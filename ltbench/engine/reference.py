@@ -14,11 +14,11 @@ from ltbench.engine.checkpoint import copy_state
 from ltbench.engine.context import CellContext
 from ltbench.engine.guide import ClassifierGuide, frozen
 from ltbench.engine.loader import PlanBatches, TrainStore
-from ltbench.engine.pool import resize_images
 from ltbench.engine.streams import seed_global
 from ltbench.errors import ContractError
 from ltbench.interfaces import EpochView
 from ltbench.metrics import macro_f1
+from ltbench.models.images import resize_images
 
 JUDGE_SEED = 1000  # added to the split's seed: the judge shares neither seed nor architecture with any guide
 

@@ -40,19 +40,19 @@ class Synthesis:
                 "add one: --set generator=NAME (ltbench list generator)"
             )
         name = context.recipe["generator"]["name"]
-        self._fit(name)
+        self._fit()
         guide = ClassifierGuide(self.classifier.logits, context.task.image_shape, self.generator.value_range)
         with frozen(self.classifier):
             images, labels = self.generator.sample(counts, guide=guide, rng=context.rng("generate"))
         notes = {f"generator_{key}": value for key, value in self.generator.notes().items()}
         provenance = {"generator": name, "generated_at": f"{context.stage}:{context.epoch}", **self._origin(), **notes}
-        self.pool = Pool(images, labels, provenance).check(counts, channels, name)
+        self.pool = Pool(images, labels, provenance).check(counts, channels, name, self.generator.exact)
 
     def control(self, counts: np.ndarray) -> Pool | None:
         """The unguided control: the same counts drawn without a guide; None where nothing guides."""
         if self.generator is None or not self.generator.guided:
             return None
-        self._fit(self.context.recipe["generator"]["name"])
+        self._fit()
         return Pool(*self.generator.sample(counts, guide=None, rng=self.context.rng("control")))
 
     def _origin(self) -> dict[str, str]:
@@ -64,13 +64,7 @@ class Synthesis:
             "guide": state_digest(self.classifier.state_dict())[:12],
         }
 
-    def _fit(self, name: str) -> None:
-        """Fit once; finished phases come from the cache, shared by cells that agree in the generator's fit_options."""
-        if self.fitted or self.generator is None:
-            return
-        options = {k: v for k, v in self.context.recipe["generator"].items() if k != "name"}
-        wanted = self.generator.fit_options
-        key = {k: v for k, v in options.items() if wanted is None or k in wanted}
-        fit = self.context.for_fit(name, {"options": key, "version": self.context.versions[f"generator:{name}"]})
-        self.generator.fit(self.context.train, fit)
-        self.fitted = True
+    def _fit(self) -> None:
+        if not self.fitted and self.generator is not None:
+            self.context.fit(self.generator, self.context.recipe["generator"])
+            self.fitted = True

@@ -2,7 +2,7 @@
 
 from ltbench.interfaces.classifier import Batch, Batches, Classifier, Stage
 from ltbench.interfaces.context import Context, ReferenceModel, Stateful, Task
-from ltbench.interfaces.dataset import Dataset, ImageTable, Splits
+from ltbench.interfaces.dataset import Dataset, ImagePool, ImageTable, Splits
 from ltbench.interfaces.generator import Generator, Guide
 from ltbench.interfaces.loss import Loss
 from ltbench.interfaces.metric import GenerationRecord, Metric, PredictionRecord
@@ -21,6 +21,7 @@ __all__ = [
     "GenerationRecord",
     "Generator",
     "Guide",
+    "ImagePool",
     "ImageTable",
     "Loss",
     "Metric",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
@@ -15,7 +15,8 @@ from ltbench.errors import TestIsSealed
 if TYPE_CHECKING:
     import torch
 
-    from ltbench.interfaces.dataset import ImageTable
+    from ltbench.interfaces.dataset import ImagePool, ImageTable
+    from ltbench.interfaces.generator import Generator
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,21 @@ class Context(ABC):
         """Sealed: the engine evaluates the test part once, at the end."""
         raise TestIsSealed("the test part is sealed; select and tune on context.val")
 
-    @property
     @abstractmethod
-    def unlabeled(self) -> ImageTable | None:
-        """Images without labels, or None."""
+    def pool(self, sources: Sequence[str]) -> ImagePool:
+        """Images to learn from without labels, of the table's size and channels, read from memory maps.
+
+        A source is "in-domain" (the whole training part, before it was cut), "own" (what the data set offers without
+        labels), the id of a data set, or "folder:PATH". DataError for a source without images, and where one holds an
+        image of the validation or test part.
+        """
+
+    @abstractmethod
+    def fit_generator(self, spec: str | Mapping[str, Any]) -> Generator:
+        """Build a generator (id, or {name, options}) and fit it on the training part.
+
+        For generators that wrap another: its phases are cached as its own, so cells that use it alone share them.
+        """
 
     @abstractmethod
     def component(self, slot: str) -> Any:

@@ -59,6 +59,37 @@ class ImageTable:
 
 
 @dataclass(frozen=True)
+class ImagePool:
+    """Images without labels from several places, read when asked for: parts uint8 (n_i, H, W, c), often memory maps.
+
+    content: a hash of the images. sources: where each part comes from.
+    """
+
+    parts: tuple[np.ndarray, ...]
+    content: str
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of every image."""
+        height, width, channels = self.parts[0].shape[1:]
+        return height, width, channels
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Images uint8 (n, H, W, c) of these rows, in this order."""
+        images = np.empty((len(rows), *self.shape), dtype=np.uint8)
+        first = 0
+        for part in self.parts:
+            here = np.flatnonzero((rows >= first) & (rows < first + len(part)))
+            images[here] = part[rows[here] - first]
+            first += len(part)
+        return images
+
+
+@dataclass(frozen=True)
 class Splits:
     """Rows int64 of the three parts, disjoint in rows; `validation_is_test` states a leak as data."""
 

@@ -35,6 +35,7 @@ class Generator(ABC):
     fit_options: ClassVar[frozenset[str] | None] = None
     guided: bool = False  # a guide steers sample(); sample(guide=None) then draws the unguided control
     conditional: bool = False  # the network itself knows the class
+    exact: bool = True  # False: sample() may give fewer images than asked, and `notes` says how many are missing
     value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     @abstractmethod
@@ -45,7 +46,10 @@ class Generator(ABC):
     def sample(
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 (n, H, W, c) and labels int64 (n,) with exactly counts[k] images of class k, in any order."""
+        """Images uint8 (n, H, W, c) and labels int64 (n,) with exactly counts[k] images of class k, in any order.
+
+        At most counts[k] where the generator is not `exact`.
+        """
 
     def notes(self) -> dict[str, float]:
         """Numbers about the last `sample` call for the record (dropped images, zeroed gradients, saturation)."""

@@ -65,7 +65,7 @@ def _sample(
     guide = ClassifierGuide(classifier.logits, context.task.image_shape, generator.value_range)
     with frozen(classifier):
         images, labels = generator.sample(np.array(counts), guide=guide, rng=np.random.default_rng(3))
-    Pool(images, labels).check(np.array(counts), context.task.image_shape[2], component.id)
+    Pool(images, labels).check(np.array(counts), context.task.image_shape[2], component.id, generator.exact)
     return images, labels
 
 

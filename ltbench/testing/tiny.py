@@ -16,7 +16,7 @@ from ltbench.engine.context import CellContext
 from ltbench.engine.device import DevicePolicy
 from ltbench.engine.fits import FitCache
 from ltbench.engine.run import Run
-from ltbench.interfaces import Dataset, ImageTable, Splits
+from ltbench.interfaces import Dataset, ImagePool, ImageTable, Splits
 from ltbench.plugins import plugins
 
 PROTOCOL: Mapping[str, Any] = {
@@ -102,7 +102,7 @@ def tiny_data(num_classes: int = 3, size: int = 16, channels: int = 3) -> Prepar
         splits=Splits(rows[:first], rows[first:second], rows[second:]),
         content=train.content,
         warnings=(),
-        unlabeled=lambda: None,
+        pool=lambda sources: ImagePool((train.images,) * len(sources), train.content, tuple(sources)),
     )
 
 

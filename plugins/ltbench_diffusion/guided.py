@@ -12,12 +12,11 @@ from torch import Tensor
 
 from ltbench.errors import ContractError, NonFinite
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
+from ltbench.models.drawing import draw_images, wanted_labels
+from ltbench.models.images import resized, to_signed
 from ltbench_diffusion import options
 from ltbench_diffusion.ddim import Guidance, ddim_scheduler, noise_from, sample_loop
-from ltbench_diffusion.images import resized, to_signed, to_uint8
 from ltbench_diffusion.unet import UNetTraining, build_unet, check_manifest, fit_shape, load_unet, save_unet
-
-REDRAWS = 2
 
 
 class GuidedDDPM(Generator):
@@ -126,24 +125,22 @@ class GuidedDDPM(Generator):
         if counts.shape != (self.num_classes,) or (counts < 0).any():
             raise ContractError(f"counts must be ({self.num_classes},) and >= 0, got {counts}")
         judge = self._judge(guide)
-        labels = rng.permutation(np.repeat(np.arange(self.num_classes, dtype=np.int64), counts))
+        labels = rng.permutation(wanted_labels(counts))
         random = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        images, broken, zeroed = self._draw(labels, judge, random)
-        dropped = 0
-        for _ in range(REDRAWS):
-            if not broken.any():
-                break
-            dropped += int(broken.sum())
-            rows = np.flatnonzero(broken)
-            images[rows], broken[rows], again = self._draw(labels[rows], judge, random)
-            zeroed[rows] += again
-        self._check_zeroed(zeroed, labels)
-        if broken.any():
-            name = self.class_names[labels[np.argmax(broken)]]
-            raise NonFinite(
-                f"{int(broken.sum())} images stay constant or non-finite after {REDRAWS} redraws, first of class "
-                f"{name!r}; lower generator.scale={self.guidance.scale} or fit longer (generator.train_steps)"
-            )
+        start = torch.randn(len(labels), *self.shape, generator=random)
+        zeroed = np.zeros(len(labels), dtype=np.int64)
+
+        def reverse(rows: np.ndarray, attempt: int) -> Tensor:
+            first = torch.randn(len(rows), *self.shape, generator=random) if attempt else start[rows]
+            x, missed = self._reverse(first, labels[rows], judge, random)
+            zeroed[rows] += missed.cpu().numpy()
+            return x
+
+        hint = f"at generator.scale={self.guidance.scale}; lower it, or fit longer (generator.train_steps)"
+        try:
+            images, dropped = draw_images(len(labels), self.shape, reverse, batch=self.sample_batch, hint=hint)
+        finally:
+            self._check_zeroed(zeroed, labels)  # the better explanation where both apply
         saturated = float(np.isin(images, (0, 255)).mean()) if len(images) else 0.0
         self._notes = {"saturated": saturated, "dropped": float(dropped), "zeroed": float(zeroed.sum())}
         return images, labels
@@ -153,32 +150,6 @@ class GuidedDDPM(Generator):
         if guide is None or not self.guided:
             return None
         return guide if self.guide == "current" else self.reference
-
-    def _draw(
-        self, labels: np.ndarray, judge: Guide | None, random: torch.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images uint8 (n, size, size, c), which of them are unusable (n,), and their steps without a gradient (n,)."""
-        start = torch.randn(len(labels), *self.shape, generator=random)
-        images = np.empty((len(labels), *self.shape[1:], self.shape[0]), dtype=np.uint8)
-        broken, zeroed = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=np.int64)
-        i = 0
-        while i < len(labels):
-            part = slice(i, i + self.sample_batch)
-            try:
-                x, missed = self._reverse(start[part], labels[part], judge, random)
-            except torch.cuda.OutOfMemoryError:
-                if self.sample_batch == 1:
-                    raise
-                torch.cuda.empty_cache()
-                self.sample_batch //= 2
-                continue
-            finite = torch.isfinite(x).flatten(1).all(1)
-            images[part] = to_uint8(torch.nan_to_num(x))
-            flat = images[part].reshape(len(x), -1)
-            broken[part] = ~finite.cpu().numpy() | (flat.max(1) == flat.min(1))
-            zeroed[part] = missed.cpu().numpy()
-            i += self.sample_batch
-        return images, broken, zeroed
 
     def _reverse(
         self, start: Tensor, labels: np.ndarray, judge: Guide | None, random: torch.Generator

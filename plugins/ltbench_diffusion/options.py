@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltbench.errors import UserError
+from ltbench.options import choice, number, whole, wholes
 from ltbench_diffusion.ddim import FORMS, INPUTS, PREDICTIONS
 
 SMALL = 16  # px: up to here "auto" predicts the noise itself
@@ -73,7 +74,7 @@ CHOICES = {
     "guidance_form": FORMS,
     "prediction": ("auto", *PREDICTIONS),
 }
-WHOLE = ("max_size", "blocks", "train_steps", "train_batch", "steps", "sample_batch")
+WHOLE = ("max_size", "blocks", "train_steps", "train_batch", "sample_batch")
 
 
 def prediction(option: str, size: int) -> str:
@@ -87,32 +88,23 @@ def prediction(option: str, size: int) -> str:
     return "epsilon" if size <= SMALL else "v_prediction"
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def check(values: Mapping[str, Any]) -> None:
     """Raise UserError naming the first option whose value cannot be used."""
-
-    def require(ok: bool, name: str, want: str) -> None:
-        if not ok:
-            raise UserError(f"generator.{name} must be {want}, got {values[name]!r}")
-
     for name, allowed in CHOICES.items():
-        require(values[name] in allowed, name, "one of " + ", ".join(allowed))
+        choice(f"generator.{name}", values[name], allowed)
     for name in WHOLE:
-        value = values[name]
-        require(isinstance(value, int) and not isinstance(value, bool) and value >= 1, name, "a whole number >= 1")
-    size = values["size"]
-    require(size is None or (isinstance(size, int) and size >= 4), "size", "a whole number of px >= 4, or none")
-    widths = values["widths"]
-    whole = isinstance(widths, (list, tuple)) and all(isinstance(w, int) and w >= 1 for w in widths)
-    require(whole and len(widths) > 0, "widths", "a list of channel numbers, such as [16, 32]")
-    require(_number(values["scale"]) and 0 <= values["scale"] < float("inf"), "scale", "a finite number >= 0")
-    require(_number(values["lr"]) and values["lr"] > 0, "lr", "a number > 0")
-    require(_number(values["ema"]) and 0 <= values["ema"] < 1, "ema", "a number in [0, 1)")
-    require(_number(values["eta"]) and 0 <= values["eta"] <= 1, "eta", "a number in [0, 1]")
-    require(values["steps"] <= 1000, "steps", "at most 1000")
-    for name in ("guidance_start", "guidance_stop"):
-        require(_number(values[name]) and 0 <= values[name] <= 1, name, "a fraction of the steps in [0, 1]")
-    require(values["guidance_start"] <= values["guidance_stop"], "guidance_start", "at most guidance_stop")
+        whole(f"generator.{name}", values[name], 1)
+    whole("generator.steps", values["steps"], 1, 1000)
+    if values["size"] is not None:
+        whole("generator.size", values["size"], 4)
+    wholes("generator.widths", values["widths"], example="[16,32]")
+    number("generator.scale", values["scale"])
+    number("generator.lr", values["lr"], ends="()", example=1e-3)
+    number("generator.ema", values["ema"], high=1)
+    for name in ("eta", "guidance_start", "guidance_stop"):
+        number(f"generator.{name}", values[name], high=1, ends="[]")
+    if values["guidance_start"] > values["guidance_stop"]:
+        raise UserError(
+            f"generator.guidance_start must be at most guidance_stop={values['guidance_stop']}, "
+            f"got {values['guidance_start']}"
+        )

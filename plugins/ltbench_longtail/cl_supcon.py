@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context, EpochPlan, EpochView, Feedback, Sampler, Stage
-from ltbench_longtail.parts import BranchedClassifier, Projector, contrast, number
+from ltbench.options import number, whole
+from ltbench_longtail.parts import BranchedClassifier, Projector, contrast
 
 
 class BalancedBatches(Sampler):
@@ -80,13 +81,13 @@ class CLSupCon(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.temperature = number("classifier.temperature", temperature, above=True)
+        self.temperature = number("classifier.temperature", temperature, ends="()")
         if base_temperature is not None:
-            number("classifier.base_temperature", base_temperature, above=True)
+            number("classifier.base_temperature", base_temperature, ends="()")
         self.base_temperature = base_temperature
-        self.dim = number("classifier.dim", dim, 1, whole=True)
-        self.head_epochs = number("classifier.head_epochs", head_epochs, above=True)
-        self.head_rate = number("classifier.head_rate", head_rate, above=True)
+        self.dim = whole("classifier.dim", dim, 1)
+        self.head_epochs = number("classifier.head_epochs", head_epochs, ends="()")
+        self.head_rate = number("classifier.head_rate", head_rate, ends="()")
         self.head_sampler = head_sampler
         self.frozen = False
 

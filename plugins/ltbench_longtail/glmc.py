@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltbench.interfaces import Batch, Context, EpochPlan, EpochView, Feedback, Loss, Sampler, in_batches
-from ltbench_longtail.parts import BranchedClassifier, number
+from ltbench.options import number, whole
+from ltbench_longtail.parts import BranchedClassifier
 
 log = logging.getLogger("ltbench")
 
@@ -106,10 +107,10 @@ class GLMC(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.beta = number("classifier.beta", beta, above=True)
+        self.beta = number("classifier.beta", beta, ends="()")
         self.label_weighting = number("classifier.label_weighting", label_weighting)
         self.consistency = number("classifier.consistency", consistency)
-        self.dim = number("classifier.dim", dim, 1, whole=True)
+        self.dim = whole("classifier.dim", dim, 1)
         self.exact_area = exact_area
 
     def build_loss(self, context: Context) -> Loss:

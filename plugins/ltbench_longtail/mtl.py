@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context
 from ltbench.models.standard import StandardClassifier
-from ltbench_longtail.parts import number
+from ltbench.options import number
 
 SITES = ("localization", "site")  # columns that `aux="auto"` takes
 UNKNOWN = ("", "nan", "none", "unknown")

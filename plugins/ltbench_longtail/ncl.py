@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context, Loss
+from ltbench.options import number, whole
 from ltbench_longtail.parts import (
     BranchedClassifier,
     PriorCrossEntropy,
@@ -18,7 +19,6 @@ from ltbench_longtail.parts import (
     Queue,
     contrast,
     follow,
-    number,
     slow_twin,
 )
 
@@ -103,16 +103,16 @@ class NCL(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.experts = number("classifier.experts", experts, 2, whole=True)
-        self.hard = number("classifier.hard", hard, most=1, above=True)
+        self.experts = whole("classifier.experts", experts, 2)
+        self.hard = number("classifier.hard", hard, high=1, ends="(]")
         if hcm not in HCM:
             raise UserError(f"classifier.hcm must be one of {', '.join(HCM)}, got {hcm!r}")
         self.hcm, self.distil = hcm, number("classifier.distil", distil)
-        queue = number("classifier.queue", queue, 1, whole=True)
+        queue = whole("classifier.queue", queue, 1)
         self.queue = queue if with_contrastive else 0
-        self.dim = number("classifier.dim", dim, 1, whole=True)
-        self.temperature = number("classifier.temperature", temperature, above=True)
-        self.momentum = number("classifier.momentum", momentum, most=1)
+        self.dim = whole("classifier.dim", dim, 1)
+        self.temperature = number("classifier.temperature", temperature, ends="()")
+        self.momentum = number("classifier.momentum", momentum, high=1, ends="[]")
         self.views = ("protocol", "strong") if with_contrastive else ("protocol",)
 
     def build_loss(self, context: Context) -> Loss:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ltbench.errors import DataError, UserError
+from ltbench.errors import DataError
 from ltbench.interfaces import Context, Loss
 from ltbench.models.standard import StandardClassifier
-
-
-def number(
-    option: str, value: Any, least: float = 0.0, most: float = math.inf, *, above: bool = False, whole: bool = False
-) -> Any:
-    """The value, or UserError naming the option: finite and in [least, most] (not least itself with `above`)."""
-    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not fits or not least <= value <= most or (above and value == least):
-        kind = "a whole number" if whole else "a number"
-        bound = f"{kind} {'above' if above else 'of at least'} {least:g}"
-        raise UserError(f"{option} must be {bound}{f' and at most {most:g}' if most < math.inf else ''}, got {value!r}")
-    return value
 
 
 def log_counts(class_counts: np.ndarray) -> Tensor:

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context
-from ltbench_longtail.parts import BranchedClassifier, Projector, Queue, contrast, follow, number, slow_twin
+from ltbench.options import number, whole
+from ltbench_longtail.parts import BranchedClassifier, Projector, Queue, contrast, follow, slow_twin
 
 PAPER_QUEUE = 1024
 
@@ -98,12 +99,12 @@ class ProCoProto(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.dim = number("classifier.dim", dim, 1, whole=True)
-        self.temperature = number("classifier.temperature", temperature, above=True)
-        self.queue = queue if queue is None else number("classifier.queue", queue, 1, whole=True)
-        self.momentum = number("classifier.momentum", momentum, most=1)
-        self.proto_momentum = number("classifier.proto_momentum", proto_momentum, most=1)
-        self.hard = number("classifier.hard", hard, 1, whole=True)
+        self.dim = whole("classifier.dim", dim, 1)
+        self.temperature = number("classifier.temperature", temperature, ends="()")
+        self.queue = queue if queue is None else whole("classifier.queue", queue, 1)
+        self.momentum = number("classifier.momentum", momentum, high=1, ends="[]")
+        self.proto_momentum = number("classifier.proto_momentum", proto_momentum, high=1, ends="[]")
+        self.hard = whole("classifier.hard", hard, 1)
         self.recalibrate = number("classifier.recalibrate", recalibrate)
         self.contrast = number("classifier.contrast", contrast)
 

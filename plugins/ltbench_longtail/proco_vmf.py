@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context, Loss
+from ltbench.options import number, whole
 from ltbench_longtail.bessel import log_bessel
-from ltbench_longtail.parts import BranchedClassifier, PriorCrossEntropy, Projector, number
+from ltbench_longtail.parts import BranchedClassifier, PriorCrossEntropy, Projector
 
 SHARPEST = 1e5  # the largest concentration
 
@@ -89,11 +90,11 @@ class ProCoVMF(BranchedClassifier):
         eval_batch: int = 256,
     ) -> None:
         super().__init__(eval_batch=eval_batch)
-        self.dim = number("classifier.dim", dim, 2, whole=True)
+        self.dim = whole("classifier.dim", dim, 2)
         if dim % 2:
             raise UserError(f"classifier.dim must be even, got {dim}; take {dim + 1}")
-        self.hidden = number("classifier.hidden", hidden, 1, whole=True)
-        self.temperature = number("classifier.temperature", temperature, above=True)
+        self.hidden = whole("classifier.hidden", hidden, 1)
+        self.temperature = number("classifier.temperature", temperature, ends="()")
         self.alpha = number("classifier.alpha", alpha)
 
     def build_loss(self, context: Context) -> Loss:

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ltbench.errors import ContractError, UserError
+from ltbench.errors import ContractError
 from ltbench.interfaces import Loss
-
-
-def number(
-    loss: str, option: str, value: Any, *, low: float = 0.0, high: float = math.inf, ends: str = "[)", example: float
-) -> float:
-    """The option as a float within low..high ("[" closed, "(" open end), or UserError."""
-    real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    above = real and (value >= low if ends[0] == "[" else value > low)
-    below = real and (value <= high if ends[1] == "]" else value < high)
-    if not (above and below):
-        raise UserError(
-            f"loss {loss}: {option} must be a number in {ends[0]}{low:g}, {high:g}{ends[1]}, got {value!r}; "
-            f"for example --set loss.{option}={example:g}"
-        )
-    return float(value)
-
-
-def choice(loss: str, option: str, value: Any, known: tuple[str, ...]) -> str:
-    """The option, one of the known words, or UserError."""
-    if value not in known:
-        raise UserError(f"loss {loss}: {option} must be {' or '.join(known)}, got {value!r}")
-    return str(value)
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltbench.interfaces import Loss
-from ltbench_losses.base import choice, number
+from ltbench.options import choice, number
 from ltbench_losses.ce import CrossEntropy
 from ltbench_losses.counts import WeightedLoss
 from ltbench_losses.focal import Focal
@@ -32,7 +32,7 @@ class _ClassBalanced(WeightedLoss):
 
     def __init__(self, base: Loss, *, id: str, beta: float, normalize: str, min_count: int) -> None:
         super().__init__(base, normalize=normalize, min_count=min_count)
-        self.beta = number(id, "beta", beta, high=1, example=0.9999)
+        self.beta = number("loss.beta", beta, high=1, example=0.9999)
 
     def per_class(self, counts: np.ndarray) -> np.ndarray:
         return balanced_weights(counts, self.beta)
@@ -67,7 +67,7 @@ class ClassBalancedFocal(_ClassBalanced):
     ) -> None:
         base = Focal(gamma=gamma, activation=activation)
         super().__init__(base, id="cb-focal", beta=beta, normalize=normalize, min_count=min_count)
-        self.probs = choice("cb-focal", "probs", probs, ("softmax", "sigmoid"))
+        self.probs = choice("loss.probs", probs, ("softmax", "sigmoid"))
 
     def adjust(self, logits: Tensor) -> Tensor:
         return F.logsigmoid(logits) if self.probs == "sigmoid" else logits

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ltbench.errors import ContractError, UserError
 from ltbench.interfaces import Loss
-from ltbench_losses.base import ClassVector, choice
+from ltbench.options import choice
+from ltbench_losses.base import ClassVector
 
 
 def checked_counts(class_counts: Any) -> np.ndarray:
@@ -68,7 +69,7 @@ class WeightedLoss(CountLoss):
     def __init__(self, base: Loss, *, normalize: str = "n", min_count: int = 0) -> None:
         super().__init__(min_count=min_count)
         self.base = base
-        self.normalize = choice(type(self).__name__, "normalize", normalize, ("n", "weight"))
+        self.normalize = choice("loss.normalize", normalize, ("n", "weight"))
         self.head = base.head
 
     def setup(self, *, class_counts: np.ndarray, total_epochs: int) -> None:

@@ -11,7 +11,8 @@ from ltbench_samplers.deferred import switch_epoch
 import ltbench
 from ltbench.errors import UserError
 from ltbench.interfaces import Loss
-from ltbench_losses.base import ClassVector, number
+from ltbench.options import number
+from ltbench_losses.base import ClassVector
 from ltbench_losses.class_balanced import balanced_weights
 from ltbench_losses.counts import WeightedLoss
 
@@ -33,8 +34,8 @@ class DRW(WeightedLoss):
         min_count: int = 0,
     ) -> None:
         super().__init__(ltbench.build("loss", base), normalize=normalize, min_count=min_count)
-        self.switch = number("drw", "switch", switch, high=1, ends="[]", example=0.8)
-        self.beta = number("drw", "beta", beta, high=1, example=0.9999)
+        self.switch = number("loss.switch", switch, high=1, ends="[]", example=0.8)
+        self.beta = number("loss.beta", beta, high=1, example=0.9999)
 
     def per_class(self, counts: np.ndarray) -> np.ndarray:
         return balanced_weights(counts, self.beta)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltbench_losses.base import ClassVector, MeanLoss, checked, choice, number
+from ltbench.options import choice, number
+from ltbench_losses.base import ClassVector, MeanLoss, checked
 from ltbench_losses.counts import checked_counts
 
 log = logging.getLogger("ltbench")
@@ -41,11 +42,11 @@ class EQL(MeanLoss):
     tail: ClassVector
 
     def __init__(self, *, activation: str = "softmax", threshold: float | None = None, gamma: float = 0.95) -> None:
-        self.activation = choice("eql", "activation", activation, ("softmax", "sigmoid"))
-        self.gamma = number("eql", "gamma", gamma, high=1, ends="[]", example=0.95)
+        self.activation = choice("loss.activation", activation, ("softmax", "sigmoid"))
+        self.gamma = number("loss.gamma", gamma, high=1, ends="[]", example=0.95)
         self.threshold = threshold
         if threshold is not None:
-            self.threshold = number("eql", "threshold", threshold, high=1, ends="[]", example=0.01)
+            self.threshold = number("loss.threshold", threshold, high=1, ends="[]", example=0.01)
 
     def setup(self, *, class_counts: np.ndarray, total_epochs: int) -> None:
         tail = tail_classes(class_counts, self.threshold)

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from ltbench.errors import ContractError
 from ltbench.interfaces import Loss
-from ltbench_losses.base import checked, number
+from ltbench.options import number
+from ltbench_losses.base import checked
 
 
 class EQLv2(Loss):
@@ -22,9 +23,9 @@ class EQLv2(Loss):
     """
 
     def __init__(self, *, gamma: float = 12.0, mu: float = 0.8, alpha: float = 4.0) -> None:
-        self.gamma = number("eqlv2", "gamma", gamma, ends="()", example=12)
-        self.mu = number("eqlv2", "mu", mu, example=0.8)
-        self.alpha = number("eqlv2", "alpha", alpha, example=4)
+        self.gamma = number("loss.gamma", gamma, ends="()", example=12)
+        self.mu = number("loss.mu", mu, example=0.8)
+        self.alpha = number("loss.alpha", alpha, example=4)
         self.state: Tensor  # (3, C): positive gradients, negative gradients, r
 
     def setup(self, *, class_counts: np.ndarray, total_epochs: int) -> None:

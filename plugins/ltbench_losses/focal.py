@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ltbench.errors import UserError
-from ltbench_losses.base import ClassVector, MeanLoss, checked, choice, number
+from ltbench.options import choice, number
+from ltbench_losses.base import ClassVector, MeanLoss, checked
 
 
 class Focal(MeanLoss):
@@ -22,13 +23,13 @@ class Focal(MeanLoss):
     def __init__(
         self, *, gamma: float = 2.0, alpha: float | Sequence[float] | None = None, activation: str = "softmax"
     ) -> None:
-        self.gamma = number("focal", "gamma", gamma, example=2)
-        self.activation = choice("focal", "activation", activation, ("softmax", "sigmoid"))
+        self.gamma = number("loss.gamma", gamma, example=2)
+        self.activation = choice("loss.activation", activation, ("softmax", "sigmoid"))
         self.alpha: float | ClassVector = 1.0
         if isinstance(alpha, Sequence) and not isinstance(alpha, str):
-            self.alpha = ClassVector([number("focal", "alpha", a, example=1) for a in alpha], "loss focal: alpha")
+            self.alpha = ClassVector([number("loss.alpha", a, example=1) for a in alpha], "loss focal: alpha")
         elif alpha is not None:
-            self.alpha = number("focal", "alpha", alpha, example=1)
+            self.alpha = number("loss.alpha", alpha, example=1)
 
     def setup(self, *, class_counts: np.ndarray, total_epochs: int) -> None:
         if isinstance(self.alpha, ClassVector) and len(self.alpha.values) != len(class_counts):

@@ -6,7 +6,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltbench_losses.base import MeanLoss, checked, number
+from ltbench.options import number
+from ltbench_losses.base import MeanLoss, checked
 from ltbench_losses.counts import CountLoss
 
 
@@ -21,8 +22,8 @@ class LDAM(CountLoss, MeanLoss):
 
     def __init__(self, *, scale: float = 30.0, max_margin: float = 0.5, min_count: int = 0) -> None:
         super().__init__(min_count=min_count)
-        self.scale = number("ldam", "scale", scale, ends="()", example=30)
-        self.max_margin = number("ldam", "max_margin", max_margin, example=0.5)
+        self.scale = number("loss.scale", scale, ends="()", example=30)
+        self.max_margin = number("loss.max_margin", max_margin, example=0.5)
 
     def per_class(self, counts: np.ndarray) -> np.ndarray:
         margins: np.ndarray = counts**-0.25

@@ -6,7 +6,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltbench_losses.base import MeanLoss, checked, number
+from ltbench.options import number
+from ltbench_losses.base import MeanLoss, checked
 from ltbench_losses.ce import CrossEntropy
 from ltbench_losses.counts import CountLoss
 
@@ -16,7 +17,7 @@ class _LogPrior(CountLoss):
 
     def __init__(self, *, id: str, tau: float, min_count: int) -> None:
         super().__init__(min_count=min_count)
-        self.tau = number(id, "tau", tau, example=1)
+        self.tau = number("loss.tau", tau, example=1)
 
     def per_class(self, counts: np.ndarray) -> np.ndarray:
         return self.tau * np.log(counts / counts.sum())

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Loss
-from ltbench_losses.base import checked, choice, number
+from ltbench.options import choice, number
+from ltbench_losses.base import checked
 
 
 class OHEM(Loss):
@@ -18,10 +19,10 @@ class OHEM(Loss):
     """
 
     def __init__(self, *, keep_ratio: float = 0.7, min_keep: int = 1, score: str = "ce") -> None:
-        self.keep_ratio = number("ohem", "keep_ratio", keep_ratio, high=1, ends="(]", example=0.7)
+        self.keep_ratio = number("loss.keep_ratio", keep_ratio, high=1, ends="(]", example=0.7)
         if isinstance(min_keep, bool) or not isinstance(min_keep, int) or min_keep < 1:
             raise UserError(f"loss ohem: min_keep must be a whole number >= 1, got {min_keep!r}")
-        self.min_keep, self.score = min_keep, choice("ohem", "score", score, ("ce", "1-p"))
+        self.min_keep, self.score = min_keep, choice("loss.score", score, ("ce", "1-p"))
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         values = F.cross_entropy(checked(logits, targets), targets, reduction="none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltbench_losses.base import number
+from ltbench.options import number
 from ltbench_losses.ce import CrossEntropy
 from ltbench_losses.counts import WeightedLoss
 
@@ -17,7 +17,7 @@ class WeightedCrossEntropy(WeightedLoss):
 
     def __init__(self, *, rho: float = 1.0, normalize: str = "n", min_count: int = 0) -> None:
         super().__init__(CrossEntropy(), normalize=normalize, min_count=min_count)
-        self.rho = number("weighted-ce", "rho", rho, example=1)
+        self.rho = number("loss.rho", rho, example=1)
 
     def per_class(self, counts: np.ndarray) -> np.ndarray:
         weights: np.ndarray = (counts / counts.sum()) ** -self.rho

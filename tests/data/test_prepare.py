@@ -42,7 +42,7 @@ def test_parts_have_their_sizes_and_belong_together(toy):
     assert (got.train.aux["age"] == got.splits.train).all()
     assert "something odd" in got.warnings
     assert got.class_names == ("a", "b", "c")
-    assert got.unlabeled() is None
+    assert got.pool(["in-domain"]).shape == got.train.images.shape[1:]
 
 
 def test_content_follows_images_labels_and_ids_only(toy, table):

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ltbench_diffusion.images import resized, to_signed, to_uint8
 from ltbench_diffusion.unet import fit_shape, norm_groups
 from torch import Tensor, nn
 
 import ltbench
 from ltbench.errors import ContractError, DataError, NonFinite, UserError
 from ltbench.interfaces import ImageTable, Task
+from ltbench.models.images import resized, to_signed, to_uint8
 
 torch.set_num_threads(1)
 SMALL = {"train_steps": 4, "steps": 4, "widths": [8, 8], "train_batch": 8}
@@ -182,7 +182,7 @@ def test_constant_images_are_redrawn_and_then_an_error() -> None:
     draw(generator)
     assert calls == [7, 2]
     assert generator.notes()["dropped"] == 2
-    generator._reverse = lambda start, *rest: (torch.zeros_like(start), torch.zeros(len(start)))
+    generator._reverse = lambda start, *rest: (torch.zeros_like(start), torch.zeros(len(start), dtype=torch.int64))
     with pytest.raises(NonFinite, match="constant or non-finite"):
         draw(generator)
 

@@ -1,4 +1,4 @@
-"""Between uint8 images (n, h, w, c) and tensors (n, c, h, w) in [-1, 1]."""
+"""Between uint8 images (n, h, w, c) and tensors (n, c, h, w) in [-1, 1], and images at another size."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ def resized(images: np.ndarray, size: tuple[int, int]) -> Tensor:
         x = interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
         parts.append(x.round().clamp(0, 255).to(torch.uint8))
     return torch.cat(parts)
+
+
+def resize_images(images: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (n, h, w, c) to (n, size, size, c), bilinear with antialiasing."""
+    if images.shape[1:3] == (size, size):
+        return images
+    return resized(images, (size, size)).permute(0, 2, 3, 1).numpy()
 
 
 def to_signed(images: Tensor) -> Tensor:
