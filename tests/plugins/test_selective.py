@@ -1,0 +1,205 @@
+"""The filter against the sheets' vectors; the generator around others: nested quotas, shortfalls, one shared fit."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from ltbench_selective.filter import (
+    centroid_distances,
+    class_centroids,
+    nearest_is_target,
+    ranked,
+    unit_features,
+)
+from ltbench_selective.selective import Selective
+
+from ltbench.errors import DataError, NonFinite, UserError
+from ltbench.interfaces import Generator
+from ltbench.testing.tiny import tiny_context, tiny_table
+
+UNIT = np.array([[1, 0, 0], [0.8, 0.6, 0], [0, 1, 0], [0, 0.6, 0.8]])
+LABELS = np.array([0, 0, 1, 1])
+CANDIDATES = {
+    "a1": ((1, 0.1, 0), 0, 0.016410275403, 0.546931349855, True),
+    "a2": ((0.5, 0.8, 0.1), 0, 0.148450758774, 0.122144709130, False),
+    "a3": ((0.9, 0.3, 0.3), 0, 0.030310644178, 0.358790924338, True),
+    "a4": ((0.1, 1, 0.3), 0, 0.385433060129, 0.015209611929, False),
+    "b1": ((0, 1, 0.5), 1, 0.454447895133, 0.003715206000, True),
+    "b2": ((0.7, 0.7, 0), 1, 0.067647908384, 0.222876383367, False),
+    "b3": ((0, 0.2, 1), 1, 0.594110106306, 0.233916547742, True),
+}
+
+
+def test_the_selective_augmentation_table():
+    centroids = class_centroids(UNIT, LABELS, ("A", "B"))
+    assert np.allclose(centroids, [[0.9, 0.3, 0], [0, 0.8, 0.4]], atol=1e-12)
+    raw = np.array([row[0] for row in CANDIDATES.values()])
+    labels = np.array([row[1] for row in CANDIDATES.values()])
+    distances = centroid_distances(unit_features(raw), centroids)
+    assert np.allclose(distances, [row[2:4] for row in CANDIDATES.values()], atol=1e-9)
+    accepted = nearest_is_target(distances, labels)
+    assert accepted.tolist() == [row[4] for row in CANDIDATES.values()]
+    names = np.array(list(CANDIDATES))
+    assert names[ranked(distances, labels, accepted, 0)].tolist() == ["a1", "a3"]
+    assert names[ranked(distances, labels, accepted, 1)].tolist() == ["b1", "b3"]
+
+
+def test_the_histodiffusion_table():
+    real = unit_features(np.array([[3, 4], [4, 3], [-1, 0], [-1, 1]]))
+    centroids = class_centroids(real, LABELS, ("0", "1"))
+    assert np.allclose(centroids, [[0.7, 0.7], [-0.853553, 0.353553]], atol=1e-6)
+    raw = np.array([[1, 1], [1, 0], [0, 1], [-1, 2], [-2, 0], [2, -1]])
+    distances = centroid_distances(unit_features(raw), centroids)
+    expected = [
+        (0.000051, 1.280330),
+        (0.29, 1.780330),
+        (0.29, 0.573223),
+        (0.676950, 0.228828),
+        (1.69, 0.073223),
+        (0.676950, 1.848332),
+    ]
+    assert np.allclose(distances, expected, atol=1e-6)
+    for_zero = nearest_is_target(distances, np.zeros(6, int))
+    assert ranked(distances, np.zeros(6, int), for_zero, 0).tolist() == [0, 1, 2, 5]  # b before c: a tie, by index
+    for_one = nearest_is_target(distances, np.ones(6, int))
+    assert ranked(distances, np.ones(6, int), for_one, 1).tolist() == [4, 3]
+
+
+def test_shrunk_centroids_lean_to_the_mean():
+    centroids = class_centroids(UNIT, LABELS, ("A", "B"), shrink=2)
+    assert np.allclose(centroids[0], [0.675, 0.425, 0.1], atol=1e-12)
+
+
+def test_the_selected_set_does_not_depend_on_the_order():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(60, 8)), rng.integers(0, 3, 60)
+    centroids = class_centroids(unit_features(features), labels, "abc")
+    order = rng.permutation(60)
+    chosen = []
+    for rows in (np.arange(60), order):
+        distances = centroid_distances(unit_features(features[rows]), centroids)
+        found = ranked(distances, labels[rows], nearest_is_target(distances, labels[rows]), 1)[:7]
+        chosen.append(set(rows[found].tolist()))
+    assert chosen[0] == chosen[1]
+
+
+def test_a_zero_vector_stays_zero_and_nan_is_an_error():
+    assert unit_features(np.zeros((1, 3))).tolist() == [[0, 0, 0]]
+    with pytest.raises(NonFinite, match="features of image 1"):
+        unit_features(np.array([[0, 1], [np.nan, 1]]))
+    with pytest.raises(DataError, match="class 'b' has no training image"):
+        class_centroids(UNIT, np.zeros(4, int), "ab")
+
+
+class Mixed(Generator):
+    """Training images of the wanted class; every third one is of another class under the wrong label."""
+
+    asked: ClassVar[list[list[int]]] = []
+
+    def __init__(self, *, wrong: float = 1 / 3) -> None:
+        self.wrong = wrong
+
+    def fit(self, table: Any, context: Any) -> None:
+        self.table = tiny_table(part="val")
+
+    def sample(self, counts: np.ndarray, *, guide: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        self.asked.append(counts.tolist())
+        labels = np.repeat(np.arange(3), counts)
+        shown = np.where(rng.random(len(labels)) < self.wrong, (labels + 1) % 3, labels)
+        rows = [rng.choice(np.flatnonzero(self.table.labels == k)) for k in shown]
+        noise = rng.integers(0, 3, (len(rows), 16, 16, 3))
+        return (self.table.images[rows].astype(int) + noise).clip(0, 255).astype(np.uint8), labels
+
+
+def selective(tmp_path: Any, wrong: float = 1 / 3, **options: Any) -> Selective:
+    made = Selective(base=Mixed(wrong=wrong), **options)
+    context = tiny_context(
+        tmp_path,
+        protocol={"epochs": 40, "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0}},
+    )
+    context.fit_generator = lambda spec: (spec.fit(context.train, context), spec)[1]
+    made.fit(context.train, context)
+    Mixed.asked.clear()
+    return made
+
+
+def draw(made: Selective, counts: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    return made.sample(np.array(counts), guide=None, rng=np.random.default_rng(seed))
+
+
+def test_mislabelled_candidates_are_rejected(tmp_path):
+    made = selective(tmp_path)
+    images, labels = draw(made, [10, 0, 12])
+    assert np.bincount(labels, minlength=3).tolist() == [10, 0, 12]
+    true = made.distances(images).argmin(1)
+    assert (true == labels).all()
+    notes = made.notes()
+    assert notes["kept"] == notes["asked"] == 22 and notes["missing"] == 0
+    assert 0.5 < notes["accepted_rate"] < 0.85 and notes["kept_distance"] < notes["rejected_distance"]
+
+
+def test_smaller_quotas_are_subsets_of_larger_ones(tmp_path):
+    made = selective(tmp_path, reserve=2.0)
+    small, large = draw(made, [4, 4, 4]), draw(made, [12, 12, 12])
+    for k in range(3):
+        few, many = small[0][small[1] == k], large[0][large[1] == k]
+        assert np.array_equal(few, many[:4])
+    assert Mixed.asked[0] == Mixed.asked[1] == [32, 32, 32]  # 2 x 2.0 x 24 images / 3 classes
+
+
+def test_rounds_go_on_until_the_quota_is_met_or_the_limit(tmp_path, caplog):
+    made = selective(tmp_path, wrong=0.8, limit=4)
+    _images, labels = draw(made, [6, 6, 0])
+    assert all(asked[2] == 0 for asked in Mixed.asked) and len(Mixed.asked) == 2
+    missing = 12 - len(labels)
+    assert missing > 0 and made.notes()["missing"] == missing
+    assert "fell short" in caplog.text and "nearest centroids" in caplog.text
+
+
+def test_what_to_do_about_a_shortfall(tmp_path):
+    with pytest.raises(DataError, match=r"fell short.*raise generator.limit=2"):
+        draw(selective(tmp_path / "a", wrong=1.0, limit=2, on_shortfall="error"), [5, 5, 5])
+    filled = selective(tmp_path / "b", wrong=1.0, limit=2, on_shortfall="fill_random")
+    _, labels = draw(filled, [5, 5, 5])
+    assert np.bincount(labels).tolist() == [5, 5, 5] and filled.notes()["filled"] > 0
+
+
+def test_confidence_rejects_more(tmp_path):
+    plain, sure = selective(tmp_path / "a"), selective(tmp_path / "b", min_confidence=0.9)
+    draw(plain, [8, 8, 8])
+    images, labels = draw(sure, [8, 8, 8])
+    assert sure.notes()["accepted_rate"] <= plain.notes()["accepted_rate"]
+    assert (sure.confidence(images, labels) >= 0.9).all()
+
+
+def test_nothing_asked_nothing_made(tmp_path):
+    images, labels = draw(selective(tmp_path), [0, 0, 0])
+    assert images.shape == (0, 1, 1, 3) and len(labels) == 0 and not Mixed.asked
+
+
+def test_the_inner_fit_is_shared_with_cells_that_use_it_alone(tmp_path):
+    base = {"name": "guided-ddpm", "train_steps": 3, "train_batch": 8, "widths": [8, 8], "steps": 2, "attention": 0}
+    context = tiny_context(tmp_path, generator=base)
+    alone = context.fit_generator(context.recipe["generator"])
+    wrapped = tiny_context(tmp_path, generator={"name": "selective", "base": context.recipe["generator"]})
+    outer = wrapped.fit_generator(wrapped.recipe["generator"])
+    name = "guided-ddpm/unet"
+    assert context.fits[name] == wrapped.fits[name]
+    assert outer.guided and alone.guided
+    assert wrapped.cost.phases[f"fit {name}"]["cached"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"oversample": 0.5}, "generator.oversample must be a number of at least 1"),
+        ({"limit": 1}, "generator.limit must be a number of at least 2"),
+        ({"min_confidence": 1}, "below 1"),
+        ({"on_shortfall": "cry"}, "keep_fewer, error, fill_random"),
+    ],
+)
+def test_bad_options(options, words):
+    with pytest.raises(UserError, match=words):
+        Selective(base="real-copies", **options)
