@@ -7,7 +7,7 @@ import ltbench
 
 @ltbench.hookimpl
 def ltbench_register(registry: Any) -> None:
-    """Offer the guided diffusion generator."""
+    """Offer the diffusion generators."""
     registry.add(
         "generator",
         "guided-ddpm",
@@ -15,4 +15,19 @@ def ltbench_register(registry: Any) -> None:
         summary="Pixel diffusion steered towards a class by the gradient of a classifier",
         cite="Dhariwal and Nichol 2021, Diffusion Models Beat GANs on Image Synthesis, NeurIPS; "
         "Li et al. 2024, Iterative Online Image Synthesis via Diffusion Model for Imbalanced Classification, MICCAI",
+    )
+    registry.add(
+        "generator",
+        "ddpm",
+        "ltbench_diffusion.ddpm:DDPM",
+        summary="Class-conditional pixel diffusion with classifier-free guidance",
+        cite="Ho et al. 2020, Denoising Diffusion Probabilistic Models, NeurIPS; "
+        "Ho and Salimans 2022, Classifier-Free Diffusion Guidance, arXiv:2207.12598",
+    )
+    registry.add(
+        "generator",
+        "edm",
+        "ltbench_diffusion.edm:EDM",
+        summary="Class-conditional pixel diffusion with the preconditioning and Heun sampler of EDM",
+        cite="Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative Models, NeurIPS",
     )

@@ -33,7 +33,14 @@ def norm_groups(widths: Sequence[int]) -> int:
 
 
 def build_unet(
-    *, size: int, channels: int, widths: Sequence[int], blocks: int, attention: int, num_classes: int | None
+    *,
+    size: int,
+    channels: int,
+    widths: Sequence[int],
+    blocks: int,
+    attention: int,
+    num_classes: int | None,
+    dropout: float = 0.0,
 ) -> Any:
     """A UNet2DModel with self-attention in maps of at most `attention` px; num_classes: class-conditional."""
     from diffusers import UNet2DModel
@@ -53,6 +60,7 @@ def build_unet(
         norm_num_groups=norm_groups(widths),
         attention_head_dim=min(64, min(widths)),
         num_class_embeds=num_classes,
+        dropout=dropout,
     )
 
 
@@ -108,27 +116,36 @@ class UNetTraining:
         self.ema.to(self.unet.device)
 
 
-def save_unet(unet: Any, folder: str | Path, *, prediction: str, train_ids: Iterable[str]) -> None:
-    """Write weights, configuration and manifest."""
+def save_unet(unet: Any, folder: str | Path, *, prediction: str, train_ids: Iterable[str], **facts: Any) -> None:
+    """Write weights, configuration and manifest; facts: what else a run that loads them has to agree in."""
     unet.save_pretrained(folder)
-    manifest = {"prediction": prediction, "train_ids": [str(i) for i in train_ids]}
+    manifest = {"prediction": prediction, "train_ids": [str(i) for i in train_ids], **facts}
     (Path(folder) / MANIFEST).write_text(json.dumps(manifest))
 
 
-def check_manifest(path: str, *, prediction: str, train_ids: Iterable[str], val_ids: Iterable[str]) -> None:
-    """UserError where the manifest of a trained U-Net shows another prediction or images held out in this run.
+def check_manifest(
+    path: str, *, prediction: str, train_ids: Iterable[str], val_ids: Iterable[str], **facts: Any
+) -> dict[str, Any]:
+    """The manifest of a trained U-Net, {} where there is none.
 
+    UserError where it shows another prediction or other facts, or images held out in this run.
     Held out: validation images, and images of a training part that this run's training part only partly shares.
     """
     file = Path(path) / MANIFEST
     if not file.is_file():
-        return
+        return {}
     manifest = json.loads(file.read_text())
     if manifest["prediction"] != prediction:
         raise UserError(
             f"the U-Net in {path} predicts {manifest['prediction']}, this run expects {prediction}; "
             f"--set generator.prediction={manifest['prediction']}"
         )
+    for name, wanted in facts.items():
+        if manifest.get(name) != wanted:
+            raise UserError(
+                f"the U-Net in {path} was trained with {name}={manifest.get(name)!r}, this run has {wanted!r}; "
+                f"--set generator.{name}={manifest.get(name)}"
+            )
     seen, train = set(manifest["train_ids"]), {str(i) for i in train_ids}
     leaked = seen & {str(i) for i in val_ids} or (seen - train if seen & train else set())
     if leaked:
@@ -136,6 +153,7 @@ def check_manifest(path: str, *, prediction: str, train_ids: Iterable[str], val_
             f"the U-Net in {path} was trained on {len(leaked)} images that this run holds out, first {min(leaked)!r}; "
             "train one on this split: --set generator.unet_path=none"
         )
+    return manifest
 
 
 def load_unet(path: str, *, size: int, channels: int, num_classes: int | None) -> Any:

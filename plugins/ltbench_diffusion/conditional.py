@@ -1,0 +1,171 @@
+"""The base of class-conditional diffusion generators: one fit, label dropout, streams per image."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltbench.errors import ContractError, UserError
+from ltbench.interfaces import Context, Generator, Guide, ImageTable
+from ltbench.models.drawing import Streams, TrainingRows, draw_images, wanted_labels
+from ltbench.models.images import resized, to_signed
+from ltbench_diffusion.training import DiffusionTraining
+from ltbench_diffusion.unet import build_unet, check_manifest, fit_shape, load_unet, save_unet
+
+
+class LabelDiffusion(Generator):
+    """A U-Net with K class embeddings and a null one, index K, which stands in with probability p_uncond per sample.
+
+    Subclasses give the objective, the reverse process and what they must know of the data; see `DDPM` and `EDM`.
+    """
+
+    conditional = True
+    options: dict[str, Any]
+    shape: tuple[int, int, int]  # (c, h, w) of what the network sees
+
+    @abstractmethod
+    def objective(self, net: Any, x0: Tensor, labels: Tensor) -> Tensor:
+        """The training loss, a scalar, of x0 (B, c, h, w) and labels (B,), already dropped to null."""
+
+    @abstractmethod
+    def reverse(self, noise: Callable[[int], Tensor], labels: Tensor) -> Tensor:
+        """x0 (B, c, h, w) of these classes; noise(0) starts it, noise(i) is for step i, standard normal."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What a network means, to be kept with its weights; has "prediction"."""
+
+    def measure(self, bank: Tensor) -> None:
+        """Learn from the training inputs (n, c, h, w), uint8 or float, what is needed before training."""
+
+    def bank(self, table: ImageTable, context: Context) -> Tensor:
+        """What the network learns from, (n, c, h, w): uint8 pixels here; sets `shape`."""
+        o = self.options
+        if o["size"]:
+            size, widths = fit_shape(o["size"], o["size"], o["widths"])
+            if size != o["size"]:
+                step = 2 ** (len(widths) - 1)
+                raise UserError(
+                    f"generator.size must be a multiple of {step} for {len(widths)} widths, got {o['size']}"
+                )
+        else:
+            size, _ = fit_shape(max(table.images.shape[1:3]), o["max_size"], o["widths"])
+        self.shape = (table.images.shape[3], size, size)
+        return resized(table.images, self.shape[1:])
+
+    def fit(self, table: ImageTable, context: Context) -> None:
+        o = self.options
+        self.num_classes, self.device, self.autocast = context.task.num_classes, context.device, context.autocast
+        rows = TrainingRows(table.labels, context.task.class_names, o["label_power"])
+        bank = self.bank(table, context).to(self.device)
+        self.train_ids, self.stopped = table.ids, -1
+        self.measure(bank)
+        if o["unet_path"]:
+            self.net = self._load(o["unet_path"], context).to(self.device).eval().requires_grad_(False)
+        else:
+            self.net = self._train(bank, torch.as_tensor(table.labels).to(self.device), rows, context)
+
+    def _train(self, bank: Tensor, labels: Tensor, rows: TrainingRows, context: Context) -> Any:
+        o, total = self.options, self.options["train_steps"]
+        flip = bool(context.recipe["protocol"]["augment"]["flip"]) if o["flip"] is None else o["flip"]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(context.rng("unet-start").integers(2**63)))
+            net = build_unet(
+                size=self.shape[1],
+                channels=self.shape[0],
+                widths=fit_shape(self.shape[1], self.shape[1], o["widths"])[1],
+                blocks=o["blocks"],
+                attention=o["attention"],
+                num_classes=self.num_classes + 1,
+                dropout=o["dropout"],
+            )
+        training = DiffusionTraining(
+            net.to(self.device).train(),
+            self.objective,
+            lr=o["lr"],
+            ema=o["ema"],
+            total=total,
+            warmup=o["warmup"],
+            facts=self.facts(),
+        )
+        key = {name: o[name] for name in sorted(self.fit_options or o)}
+        for step in context.steps("unet", total, training, options={**key, "flip": flip, **self.facts()}):
+            if training.stopped >= 0:
+                continue
+            picked = rows.rows(o["train_batch"]).to(self.device)
+            x0, wanted = bank[picked], labels[picked]
+            x0 = to_signed(x0) if x0.dtype == torch.uint8 else x0.float()
+            if flip:
+                x0 = torch.where(torch.rand(len(x0), 1, 1, 1, device=self.device) < 0.5, x0.flip(3), x0)
+            null = torch.rand(len(x0), device=self.device) < o["p_uncond"]
+            training.step(x0, wanted.masked_fill(null, self.num_classes), step, self.autocast())
+        self.stopped = training.stopped
+        return training.finish()
+
+    def predict(self, x: Tensor, at: Tensor, labels: Tensor, cfg: float) -> Tensor:
+        """The network's output (B, ...) at noise conditions `at` (B,): u + cfg (c - u); Ho and Salimans 2022."""
+        with self.autocast():
+            if cfg == 1:
+                return self.net(x, at, class_labels=labels).sample.float()
+            both = torch.cat([labels, torch.full_like(labels, self.num_classes)])
+            given, free = self.net(x.repeat(2, 1, 1, 1), at.repeat(2), class_labels=both).sample.float().chunk(2)
+        return free + cfg * (given - free)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """What the network makes (B, c, h, w) -> images in [-1, 1]."""
+        return x
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of the images."""
+        return self.shape
+
+    def noise(self, streams: Streams, rows: np.ndarray, attempt: int) -> Callable[[int], Tensor]:
+        """Noise of the images in these rows as `reverse` takes it: the same whatever else is drawn with them."""
+        return lambda i: streams.normal(rows, self.shape, attempt, i).to(self.device)
+
+    def make(self, noise: Callable[[int], Tensor], labels: Tensor) -> Tensor:
+        """Images (B, c, h, w) in [-1, 1] of these classes."""
+        return self.decode(self.reverse(noise, labels))
+
+    def sample(
+        self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        counts = np.asarray(counts)
+        if counts.shape != (self.num_classes,) or (counts < 0).any():
+            raise ContractError(f"counts must be ({self.num_classes},) and >= 0, got {counts}")
+        seed = int(rng.integers(2**63))
+        labels = rng.permutation(wanted_labels(counts))
+        streams = Streams(seed, labels)
+
+        def run(rows: np.ndarray, attempt: int) -> Tensor:
+            return self.make(self.noise(streams, rows, attempt), torch.as_tensor(labels[rows]).to(self.device))
+
+        hint = f"at generator.cfg={self.options['cfg']:g}; fit longer (generator.train_steps)"
+        batch = self.options["sample_batch"]
+        images, redrawn = draw_images(len(labels), self.image_shape(), run, batch=batch, hint=hint)
+        saturated = float(np.isin(images, (0, 255)).mean()) if len(images) else 0.0
+        self._notes = {"saturated": saturated, "dropped": float(redrawn)}
+        if self.stopped >= 0:
+            self._notes["stopped_at"] = float(self.stopped)
+        return images, labels
+
+    def notes(self) -> dict[str, float]:
+        """saturated: share of pixels at 0 or 255; dropped: images drawn again; stopped_at: where the fit diverged."""
+        return getattr(self, "_notes", {})
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted network, what it predicts and what it was trained on where `unet_path` can load it."""
+        save_unet(self.net, folder, train_ids=self.train_ids, **self.facts())
+
+    def _load(self, path: str, context: Context) -> Any:
+        self.adopt(check_manifest(path, train_ids=self.train_ids, val_ids=context.val.ids, **self.facts()))
+        return load_unet(path, size=self.shape[1], channels=self.shape[0], num_classes=self.num_classes + 1)
+
+    def adopt(self, manifest: dict[str, Any]) -> None:
+        """Take over from the manifest of a loaded network what was measured when it was trained."""
