@@ -13,7 +13,7 @@ import filelock
 import torch
 
 from ltbench.cell import digest
-from ltbench.engine import checkpoint
+from ltbench.engine import checkpoint, processes
 from ltbench.engine.streams import seed_global
 from ltbench.errors import LtbenchError
 from ltbench.interfaces import Stateful
@@ -50,6 +50,9 @@ class FitCache:
     def steps(self, phase: Phase, owner: Stateful, charge: Callable[[float, bool], None]) -> Iterator[int]:
         """Yield the steps still to do, leaving `owner` at the end of the loop; `charge(seconds, cached)` at the end."""
         folder = self.root / phase.hash
+        if processes.rank():
+            yield from self._follow(phase, owner, folder)
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -72,6 +75,7 @@ class FitCache:
                     return
             finally:
                 lock.release()
+        processes.told(None)
         self.report(f"fit {phase.name}: found in the cache ({phase.hash[:8]}, {self.seconds(phase):.0f} s)")
         owner.load_state_dict(checkpoint.load(done, phase.hash, self.device))
         charge(self.seconds(phase), True)
@@ -86,6 +90,8 @@ class FitCache:
             self.report(f"fit {phase.name}: resuming at step {first} of {phase.total}")
         else:
             self.report(f"fit {phase.name}: {phase.total} steps")
+        processes.told(first)
+        processes.wait()  # for the others to load it too
         begun = saved_at = told_at = time.monotonic()
         for step in range(first, phase.total):
             seed_global(phase.seed, phase.name, step)
@@ -105,3 +111,17 @@ class FitCache:
         checkpoint.save(folder / "state.pt", phase.hash, owner.state_dict())
         progress.unlink(missing_ok=True)
         self.report(f"fit {phase.name}: done in {spent:.0f} s")
+
+    def _follow(self, phase: Phase, owner: Stateful, folder: Path) -> Iterator[int]:
+        """The same steps in a process that does not write; it starts where process 0 does."""
+        first = processes.told(None)
+        if first is None:
+            owner.load_state_dict(checkpoint.load(folder / "state.pt", phase.hash, self.device))
+            return
+        if first:
+            saved = checkpoint.load(folder / "progress.pt", phase.hash, self.device)
+            owner.load_state_dict(saved["owner"])
+        processes.wait()
+        for step in range(first, phase.total):
+            seed_global(phase.seed, phase.name, step)
+            yield step

@@ -44,7 +44,15 @@ FIT = frozenset(
 )
 
 TIERS: Mapping[str, Mapping[str, Any]] = {
-    "tiny": {},
+    "tiny": {
+        "max_size": 32,
+        "widths": [16, 32, 32],
+        "attention": 4,
+        "train_steps": 1500,
+        "lr": 3e-3,
+        "guide_widths": [16, 32, 32],
+        "guide_steps": 600,
+    },
     "base": {
         "max_size": 64,
         "ae_widths": [64, 128, 256],

@@ -37,3 +37,10 @@ def ltbench_register(registry):  # type: ignore[no-untyped-def]
         summary="the DiffMIC paper's training on its released split, a tenth of the training part for validation",
         cite="Yang et al. 2023, DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification",
     )
+    registry.add(
+        "protocol",
+        "histodiffusion2023",
+        f"{where}:HISTODIFFUSION2023",
+        summary="the HistoDiffusion paper's training, a few labels; a part of them for validation",
+        cite="Ye et al. 2023, Synthetic Augmentation with Large-scale Unconditional Pre-training, MICCAI",
+    )

@@ -102,3 +102,22 @@ DIFFMIC2023: dict[str, Any] = {
         "ham10000": {"split": "column:diffmic_split"},
     },
 }
+
+HISTODIFFUSION2023: dict[str, Any] = {
+    **QUICK,
+    "image_size": 224,
+    "stored_size": 256,
+    "max_train": None,
+    "epochs": 200,
+    "batch_size": 128,
+    "backbone": "vit_base_patch16_224",
+    "judge": "resnet18",
+    "weights": "none",
+    "optimizer": {"name": "adamw", "lr": 1e-4, "weight_decay": 0.05},
+    "schedule": {"name": "cosine", "warmup": 5},
+    "augment": {"flip": True, "rotation": 0, "shift": 0, "crop": "random"},
+    "tier": "paper",
+    "synthetic_ratio": 0.5,
+    # a tenth of the labels of crc-polyp-he; 5,000 images of PathMNIST, the paper's data at 28 px
+    "datasets": {"pathmnist": {"max_train": 5000}, "crc-polyp-he": {"max_train": 315}},
+}

@@ -1,0 +1,44 @@
+"""Several processes that fit one generator together, started by torchrun or `accelerate launch`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import distributed as dist
+
+
+def join() -> None:
+    """Meet the other processes that the launcher started; nothing where there is only this one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def leave() -> None:
+    """Part from the others."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number; 0 alone or as the one that writes."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def told(value: Any) -> Any:
+    """Process 0's value, on all processes."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def wait() -> None:
+    """Until every process has come here."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
