@@ -30,24 +30,43 @@ def rms_norm(x: Tensor) -> Tensor:
     return x * (x.square().mean(1, keepdim=True) + EPS).rsqrt()
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _fir_matrix(
-    n: int, up: int, before: int, after: int, down: int, gain: float, dtype: torch.dtype, device: torch.device
+    n: int,
+    taps: tuple[float, ...],
+    up: int,
+    before: int,
+    after: int,
+    down: int,
+    gain: float,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Tensor:
-    padded = torch.zeros(before + n * up + after, n, dtype=dtype)
-    padded[before + up * torch.arange(n), torch.arange(n)] = 1.0  # zeros between the samples and around them
-    taps = torch.tensor(TAPS, dtype=dtype) * (gain / sum(TAPS))
-    filtered = sum(tap * padded[i : len(padded) - len(TAPS) + 1 + i] for i, tap in enumerate(taps))
-    return filtered[::down].to(device)  # type: ignore[index]
+    padded = torch.zeros(before + n * up + after, n, dtype=torch.float64)
+    sample, place = torch.arange(n), before + up * torch.arange(n)  # zeros between the samples and around
+    kept = (place >= 0) & (place < len(padded))
+    padded[place[kept], sample[kept]] = gain / sum(taps)
+    windows = padded.unfold(0, len(taps), 1)
+    return (windows @ torch.tensor(taps, dtype=torch.float64))[::down].to(device, dtype)
 
 
-def fir(x: Tensor, *, up: int = 1, before: int, after: int, down: int = 1, gain: float = 1.0) -> Tensor:
-    """Zero insertion, zero padding, the filter [1,3,3,1] x [1,3,3,1] with gain^2 and decimation of x (B, C, H, W).
+def fir(
+    x: Tensor,
+    *,
+    taps: tuple[float, ...] = TAPS,
+    up: int = 1,
+    before: int,
+    after: int,
+    down: int = 1,
+    gain: float = 1.0,
+) -> Tensor:
+    """Zero insertion, zero padding, correlation with normalised taps and decimation, per axis of x (B, C, H, W).
 
-    A linear map per axis, so it is two products with small banded matrices.
+    gain counts once for each axis; negative padding crops. A linear map per axis, so it is two products with small
+    banded matrices.
     """
     rows, columns = (
-        _fir_matrix(n, up, before, after, down, gain, torch.promote_types(x.dtype, torch.float32), x.device)
+        _fir_matrix(n, taps, up, before, after, down, gain, torch.promote_types(x.dtype, torch.float32), x.device)
         for n in x.shape[2:]
     )
     with torch.autocast(x.device.type, enabled=False):
