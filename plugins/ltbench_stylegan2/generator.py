@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,22 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltbench.errors import ContractError, NonFinite
-from ltbench.interfaces import Context, Generator, Guide, ImageTable
-from ltbench.models.drawing import Streams, TrainingRows, draw_images, wanted_labels
-from ltbench.models.frames import Frame
-from ltbench.models.images import to_signed
-from ltbench.models.snapshots import Snapshots
+from ltbench.interfaces import Context
+from ltbench.models.adversarial import AdversarialGenerator
+from ltbench.models.drawing import Streams
 from ltbench_stylegan2 import options
 from ltbench_stylegan2.augment import UPRIGHT, Pipeline
 from ltbench_stylegan2.discriminator import Discriminator
 from ltbench_stylegan2.synthesis import GeneratorNetwork, truncate
-from ltbench_stylegan2.training import Training
+from ltbench_stylegan2.training import StyleGAN2Training
 
 CENTRE_LATENTS = 10_000  # for the mean w of a class
 
 
-class StyleGAN2(Generator):
+class StyleGAN2(AdversarialGenerator):
     """Class-conditional StyleGAN2 (Karras et al. 2020, CVPR), with adaptive augmentation where `ada` is on.
 
     Of the fit: size in px, a power of two from 8 to 256 (None: nearest to the image's side, at most max_size); base and
@@ -33,7 +29,7 @@ class StyleGAN2(Generator):
     mapping networks; residual, the discriminator's skips; group of the minibatch deviation; kimg, length in thousand
     images; train_batch; lr; gamma of R1 (None: 0.0002 size^2 / batch); path_weight of the path length; style_mixing,
     its probability; ema_kimg, half-life of the average, and ema_ramp, its most as a share of the images seen (0: no
-    ramp); label_power, classes drawn as n_k^power (1 as they are, 0 balanced); xflip, mirrored training images; ada
+    ramp); label_power, classes drawn as n_k^power (1 as they are, 0 balanced); hflip and vflip, mirrored images; ada
     (None: as the id says), pipeline (see `augment.Pipeline`; None: bgc, or without flips and turns where the protocol
     forbids them), ada_kimg (None: by kimg), ada_target, ada_ceiling; snapshot_kimg between snapshots (0: keep the last)
     and snapshot_images drawn for each. Of sampling: truncation psi, for the first truncation_cutoff layers (None: all),
@@ -51,7 +47,7 @@ class StyleGAN2(Generator):
         "snapshot_images": 12,
     }
     adaptive: ClassVar[bool] = False
-    conditional = True
+    sampling = options.SAMPLING
 
     def __init__(
         self,
@@ -74,7 +70,8 @@ class StyleGAN2(Generator):
         ema_kimg: float = 10.0,
         ema_ramp: float = 0.05,
         label_power: float = 1.0,
-        xflip: bool = False,
+        hflip: bool = False,
+        vflip: bool = False,
         ada: bool | None = None,
         pipeline: str | None = None,
         ada_kimg: float | None = None,
@@ -92,129 +89,47 @@ class StyleGAN2(Generator):
         options.check(values)
         Pipeline(pipeline or "bgc")
         self.options = {**values, "ada": self.adaptive if ada is None else ada}
-        self._notes: dict[str, float] = {}
 
     fit_options: ClassVar[frozenset[str] | None] = frozenset(__init__.__kwdefaults__ or {}) - options.SAMPLING
 
-    def fit(self, table: ImageTable, context: Context) -> None:
-        self.num_classes, self.device = context.task.num_classes, context.device
-        self.frame = Frame.choose(table.images.shape[1:], self.options["size"], self.options["max_size"])
-        self.channels = table.images.shape[3]
-        rows = TrainingRows(table.labels, context.task.class_names, self.options["label_power"])
-        o = self._resolved(context)
-        snapshots = None
-        if o["snapshot_kimg"]:
-            snapshots = Snapshots(context.reference("features"), context.val, o["snapshot_images"])
-            o["held_out"] = snapshots.key
-        training = Training(*self._networks(o, context), o, Pipeline(o["pipeline"]) if o["ada"] else None, snapshots)
-        images, labels = self.frame.enter(table.images).to(self.device), torch.as_tensor(table.labels).to(self.device)
-        batch, total = o["train_batch"], max(1, -(-round(o["kimg"] * 1000) // o["train_batch"]))
-        every = max(1, round(o["snapshot_kimg"] * 1000 / batch))
-
-        for i in context.steps("gan", total, training, options=o):
-            if training.stopped:
-                continue
-            chosen = rows.rows(batch).to(self.device)
-            real = to_signed(images[chosen])
-            if o["xflip"]:
-                flip = torch.rand(batch, device=self.device) < 0.5
-                real = torch.where(flip[:, None, None, None], real.flip(3), real)
-            training.step(i, real, labels[chosen], lambda n: rows.labels(n).to(self.device), context.autocast)
-            if snapshots and not training.stopped and ((i + 1) % every == 0 or i + 1 == total):
-                self._snapshot(training)
-        self._finish(training, snapshots)
-
-    def _resolved(self, context: Context) -> dict[str, Any]:
-        """The fit's options with their automatic values worked out, and the frame."""
-        o = {name: value for name, value in self.options.items() if name not in options.SAMPLING}
+    def resolved(self, o: dict[str, Any], context: Context) -> dict[str, Any]:
         upright = not context.recipe["protocol"]["augment"].get("flip", True)
         o["pipeline"] = o["pipeline"] or (UPRIGHT if upright else "bgc")
-        o["size"], o["padded"] = self.frame.size, self.frame.padded
         o["gamma"] = options.auto_gamma(o["size"], o["train_batch"]) if o["gamma"] is None else o["gamma"]
         o["ada_kimg"] = options.auto_ada_kimg(o["kimg"]) if o["ada_kimg"] is None else o["ada_kimg"]
         return o
 
-    def _networks(self, o: Mapping[str, Any], context: Context) -> tuple[GeneratorNetwork, Discriminator]:
+    def game(self, o: Mapping[str, Any], context: Context) -> StyleGAN2Training:
         shape, widths = (o["size"], self.channels, self.num_classes), {"base": o["base"], "most": o["most"]}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(context.rng("networks").integers(2**63)))
-            g = GeneratorNetwork(*shape, latent=o["latent"], layers=o["layers"], **widths)
-            d = Discriminator(*shape, layers=o["label_layers"], group=o["group"], residual=o["residual"], **widths)
-        return g.to(self.device), d.to(self.device)
-
-    def _snapshot(self, training: Training) -> None:
-        """Offer the average for the best snapshot; one that draws unusable images is passed over."""
-        labels = training.snapshots.labels
-        try:
-            images, _ = self._draw(training.average, labels, seed=0)
-        except NonFinite:
-            return
-        training.snapshots.offer(images, training.average, training.images / 1000)
-
-    def _finish(self, training: Training, snapshots: Snapshots | None) -> None:
-        self.network, self.p = training.average, training.control.p
-        self._fitted = {"ada_p": float(self.p), "kimg": training.images / 1000}
-        advice = f"--set generator.gamma={5 * training.o['gamma']:g}, or lower generator.lr"
-        if training.stopped:
-            if snapshots is None or snapshots.best is None:
-                raise NonFinite(f"{training.stopped}, before any good snapshot; try {advice}")
-            text = f"{training.stopped}; kept the snapshot after {snapshots.kimg:g} thousand images. Try {advice}"
-            warnings.warn(text, stacklevel=3)
-            self._fitted["stopped_kimg"] = training.images / 1000
-        if snapshots and snapshots.best is not None:
-            self.network.load_state_dict(snapshots.best)
-            self._fitted.update(snapshot_kimg=snapshots.kimg, snapshot_distance=snapshots.distance)
+        g = GeneratorNetwork(*shape, latent=o["latent"], layers=o["layers"], **widths)
+        d = Discriminator(*shape, layers=o["label_layers"], group=o["group"], residual=o["residual"], **widths)
+        pipeline = Pipeline(o["pipeline"]) if o["ada"] else None
         self._centres: dict[int, Tensor] = {}
+        return StyleGAN2Training(g.to(self.device), d.to(self.device), o, pipeline)
 
-    def sample(
-        self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        counts = np.asarray(counts)
-        if counts.shape != (self.num_classes,) or (counts < 0).any():
-            raise ContractError(f"counts must be ({self.num_classes},) and >= 0, got {counts}")
-        labels = wanted_labels(counts)
-        images, dropped = self._draw(self.network, labels, int(rng.integers(2**63)), self.options["truncation"])
-        saturated = float(np.isin(images, (0, 255)).mean()) if len(images) else 0.0
-        self._notes = {"saturated": saturated, "dropped": float(dropped)}
-        return images, labels
+    def advice(self) -> str:
+        return "raise generator.gamma fivefold or lower generator.lr"
 
-    @torch.no_grad()
-    def _draw(
-        self, network: GeneratorNetwork, labels: np.ndarray, seed: int, psi: float = 1.0
-    ) -> tuple[np.ndarray, int]:
-        """Images uint8 (n, H, W, c) of labels (n,), and how many were drawn again."""
-        streams, o = Streams(seed, labels), self.options
+    def images(
+        self, network: GeneratorNetwork, streams: Streams, rows: np.ndarray, labels: Tensor, attempt: int
+    ) -> Tensor:
+        def noise(layer: int, side: int) -> Tensor:
+            return streams.normal(rows, (1, side, side), attempt, layer + 1).to(self.device)
 
-        def run(rows: np.ndarray, attempt: int) -> Tensor:
-            def noise(layer: int, side: int) -> Tensor:
-                return streams.normal(rows, (1, side, side), attempt, layer + 1).to(self.device)
+        o = self.options
+        ws = network.styles(streams.normal(rows, (network.latent,), attempt, 0).to(self.device), labels)
+        if o["truncation"] != 1 and hasattr(self, "network"):  # snapshots are judged without
+            ws = truncate(ws, self._centre(network, labels), o["truncation"], o["truncation_cutoff"])
+        return network.synthesis(ws, noise if o["noise"] == "random" else o["noise"])
 
-            wanted = torch.as_tensor(labels[rows]).to(self.device)
-            ws = network.styles(streams.normal(rows, (network.latent,), attempt, 0).to(self.device), wanted)
-            if psi != 1:
-                ws = truncate(ws, self._centre(network, wanted), psi, o["truncation_cutoff"])
-            return self.frame.leave(network.synthesis(ws, noise if o["noise"] == "random" else o["noise"]))
-
-        shape = (self.channels, self.frame.drawn, self.frame.drawn)
-        hint = "which a collapsed generator draws; fit with another generator.gamma or longer (generator.kimg)"
-        return draw_images(len(labels), shape, run, batch=o["sample_batch"], hint=hint)
-
-    def _centre(self, network: GeneratorNetwork, wanted: Tensor) -> Tensor:
-        """What truncation moves towards: the mean w of every wanted class (B, w), or the global one (w,)."""
+    def _centre(self, network: GeneratorNetwork, labels: Tensor) -> Tensor:
+        """What truncation moves towards: the mean w of every label's class (B, w), or the global one (w,)."""
         if self.options["truncation_centre"] == "global":
             return network.mapping.average
-        for k in set(wanted.tolist()) - set(self._centres):
+        for k in set(labels.tolist()) - set(self._centres):
             z = torch.randn(CENTRE_LATENTS, network.latent, generator=torch.Generator().manual_seed(k)).to(self.device)
             self._centres[k] = network.mapping(z, torch.full((CENTRE_LATENTS,), k, device=self.device)).mean(0)
-        return torch.stack([self._centres[k] for k in wanted.tolist()])
-
-    def notes(self) -> dict[str, float]:
-        """saturated: share of pixels at 0 or 255; dropped: images drawn again; and how the fit ended.
-
-        kimg: thousand images trained on; snapshot_kimg, snapshot_distance: age and held-out distance of the weights in
-        use; stopped_kimg: where training broke off; ada_p: last probability of the augmentation.
-        """
-        return {**self._notes, **self._fitted}
+        return torch.stack([self._centres[k] for k in labels.tolist()])
 
 
 class StyleGAN2ADA(StyleGAN2):

@@ -92,7 +92,7 @@ def check(values: Mapping[str, Any]) -> None:
         number(f"generator.{name}", values[name], high=1, ends="[]")
     number("generator.ada_target", values["ada_target"], -1, 1, ends="()")
     number("generator.ada_ceiling", values["ada_ceiling"], high=0.85, ends="[]")
-    for name in ("ada", "residual", "xflip"):
+    for name in ("ada", "residual", "hflip", "vflip"):
         if values[name] not in (True, False) and not (name == "ada" and values[name] is None):
             raise UserError(f"generator.{name} must be true or false, got {values[name]!r}")
     if values["truncation_cutoff"] is not None:

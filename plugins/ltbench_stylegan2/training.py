@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ltbench.models.adversarial import Autocast, Draw
 from ltbench_stylegan2.augment import Controller, Pipeline
 from ltbench_stylegan2.discriminator import Discriminator
 from ltbench_stylegan2.losses import (
@@ -26,23 +26,19 @@ from ltbench_stylegan2.losses import (
 from ltbench_stylegan2.synthesis import GeneratorNetwork
 
 G_INTERVAL, D_INTERVAL, ADA_INTERVAL = 4, 16, 4  # iterations between regularisers, and between adjustments of p
+PARTS = ("g", "d", "average", "adam_g", "adam_d", "control")
 COLLAPSED = 5.0  # generator loss, averaged over about 100 iterations, at which the discriminator has won for good
 
-Draw = Callable[[int], Tensor]  # n -> labels (n,) for generated images
-Autocast = Callable[[], AbstractContextManager]
 
-
-class Training:
+class StyleGAN2Training:
     """Both networks, the average of the generator, optimisers, controller and counters.
 
     o: options path_weight, gamma, lr, style_mixing, ema_kimg, ema_ramp, ada_target, ada_ceiling, with gamma and
     ada_kimg resolved. pipeline None: no augmentation. stopped: why training ended early, "" while it goes on.
     """
 
-    def __init__(
-        self, g: GeneratorNetwork, d: Discriminator, o: Mapping[str, Any], pipeline: Pipeline | None, snapshots: Any
-    ) -> None:
-        self.g, self.d, self.o, self.pipeline, self.snapshots = g.train(), d.train(), o, pipeline, snapshots
+    def __init__(self, g: GeneratorNetwork, d: Discriminator, o: Mapping[str, Any], pipeline: Pipeline | None) -> None:
+        self.g, self.d, self.o, self.pipeline = g.train(), d.train(), o, pipeline
         self.average = copy.deepcopy(g).eval().requires_grad_(False)
         self.adam_g = lazy_adam(g.parameters(), o["lr"], G_INTERVAL if o["path_weight"] else None)
         self.adam_d = lazy_adam(d.parameters(), o["lr"], D_INTERVAL if o["gamma"] else None)
@@ -117,10 +113,17 @@ class Training:
         elif value > COLLAPSED:
             self.stopped = f"the generator's mean loss is {value:.1f} at iteration {i}: the discriminator has won"
 
+    def finish(self) -> None:
+        """Nothing to do: the average is complete after every step."""
+
+    def notes(self) -> dict[str, float]:
+        """ada_p: the last probability of the augmentation."""
+        return {"ada_p": float(self.control.p)}
+
     def state_dict(self) -> dict[str, Any]:
-        """Networks, average, optimisers, path length, p, counters, best snapshot."""
+        """Networks, average, optimisers, path length, p, counters."""
         return {
-            **{name: getattr(self, name).state_dict() for name in self._parts()},
+            **{name: getattr(self, name).state_dict() for name in PARTS},
             "path": self.path.mean,
             "g_loss": self.g_loss,
             "images": self.images,
@@ -129,11 +132,7 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        for name in self._parts():
+        for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
         self.path.mean, self.g_loss = state["path"], state["g_loss"]
         self.images, self.stopped = state["images"], state["stopped"]
-
-    def _parts(self) -> list[str]:
-        parts = ["g", "d", "average", "adam_g", "adam_d", "control"]
-        return [*parts, "snapshots"] if self.snapshots else parts

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from ltbench_stylegan2 import options
-from ltbench_stylegan2.augment import Controller
-from ltbench_stylegan2.training import Training
+from ltbench_stylegan2.augment import Controller, Pipeline
+from ltbench_stylegan2.training import StyleGAN2Training as Training
 
 import ltbench
 from ltbench.errors import ContractError, DataError, NonFinite, UserError
 from ltbench.interfaces import ImageTable
+from ltbench.models.frames import Frame
 from ltbench.recipe import resolve
 from ltbench.testing import tiny_context
 from ltbench.testing.tiny import tiny_options
@@ -68,7 +69,7 @@ def test_images_depend_on_seed_class_and_number_alone(tmp_path: Path) -> None:
         same, other = images[labels == k][:n], more[more_labels == k][:n]
         assert np.abs(same.astype(int) - other.astype(int)).max() <= 1
     assert not np.array_equal(images, draw(generator, (3, 2, 4), seed=1)[0])
-    assert set(generator.notes()) == {"saturated", "dropped", "ada_p", "kimg"}
+    assert set(generator.notes()) == {"saturated", "dropped", "stopped", "ada_p"}
 
 
 @pytest.mark.parametrize("id", ["stylegan2", "stylegan2-ada"])
@@ -127,7 +128,7 @@ def test_the_best_snapshot_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Training, "step", watch)
     generator = fitted(tmp_path, kimg=0.064, snapshot_kimg=0.016)
     notes = generator.notes()
-    assert (notes["snapshot_kimg"], notes["snapshot_distance"], notes["kimg"]) == (0.032, 1.0, 0.064)
+    assert (notes["snapshot_kimg"], notes["snapshot_distance"], notes["stopped"]) == (0.032, 1.0, 0.0)
     assert torch.equal(generator.network.synthesis.start, seen[3])
     assert not torch.equal(generator.network.synthesis.start, seen[7])
 
@@ -145,8 +146,8 @@ def test_a_collapse_keeps_the_last_good_snapshot_and_says_so(tmp_path: Path, mon
     with pytest.warns(UserWarning, match=r"loss is nan at iteration 7; kept the snapshot after 0.032 thousand images"):
         generator = fitted(tmp_path / "a", kimg=0.096, snapshot_kimg=0.032)
     images, _ = draw(generator)
-    assert len(images) == 7 and generator.notes()["stopped_kimg"] == 0.064
-    with pytest.raises(NonFinite, match=r"loss is nan .* before any good snapshot; try --set generator.gamma=5"):
+    assert len(images) == 7 and generator.notes()["stopped"] == 1.0
+    with pytest.raises(NonFinite, match=r"loss is nan .* before any good snapshot; raise generator.gamma"):
         fitted(tmp_path / "b", kimg=0.096, snapshot_kimg=0)
 
 
@@ -172,11 +173,11 @@ def test_flips_and_turns_only_where_the_protocol_allows_them(tmp_path: Path) -> 
     for flip, name in ((True, "bgc"), (False, "xint+scale+aniso+xfrac+c")):
         context = tiny_context(tmp_path / str(flip), generator=spec(), protocol={"augment": {"flip": flip}})
         generator = ltbench.build("generator", spec("stylegan2-ada"))
-        generator.frame = type("F", (), {"size": 16, "padded": False})()
-        assert generator._resolved(context)["pipeline"] == name
+        generator.frame = Frame(16, 16)
+        assert generator.fit_values(context)["pipeline"] == name
         chosen = ltbench.build("generator", spec("stylegan2-ada", pipeline="c"))
         chosen.frame = generator.frame
-        assert chosen._resolved(context)["pipeline"] == "c"
+        assert chosen.fit_values(context)["pipeline"] == "c"
 
 
 def test_automatic_values() -> None:
@@ -197,8 +198,11 @@ def test_adaptive_augmentation_is_the_second_id_or_an_option(
         self.signs, self.seen = self.signs + len(logits), self.seen + len(logits)  # every real image told apart
 
     monkeypatch.setattr(Controller, "observe", towards_the_ceiling)
-    generator = fitted(tmp_path, id, kimg=0.064, ada_kimg=0.08, **given)
-    assert generator.notes()["ada_p"] == pytest.approx(0.8 if adaptive else 0.0)
+    seen = []
+    warp = Pipeline.__call__
+    monkeypatch.setattr(Pipeline, "__call__", lambda self, x, p: (seen.append(p), warp(self, x, p))[1])
+    fitted(tmp_path, id, kimg=0.064, ada_kimg=0.08, **given)
+    assert sorted(set(seen)) == pytest.approx([0.4] if adaptive else [])  # p rises after 4 of 8 steps
 
 
 def test_only_sampling_options_share_a_fit() -> None:
@@ -251,7 +255,7 @@ def test_a_constant_generator_is_an_error(tmp_path: Path) -> None:
         ("ada_target", 1),
         ("ada_ceiling", 0.9),
         ("ada", "yes"),
-        ("xflip", 3),
+        ("hflip", 3),
         ("pipeline", "warp"),
         ("truncation", -0.1),
         ("truncation_cutoff", 0),

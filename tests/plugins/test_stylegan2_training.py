@@ -22,7 +22,7 @@ from ltbench_stylegan2.losses import (
     update_average,
 )
 from ltbench_stylegan2.synthesis import GeneratorNetwork
-from ltbench_stylegan2.training import Training
+from ltbench_stylegan2.training import StyleGAN2Training as Training
 from torch import Tensor, nn
 
 torch.set_num_threads(1)
@@ -149,7 +149,7 @@ def weights(net: nn.Module) -> list[Tensor]:
 
 
 def test_only_the_network_in_training_moves() -> None:
-    training = Training(*networks(), OPTIONS, None, None)
+    training = Training(*networks(), OPTIONS, None)
     real, labels = torch.randn(8, 1, 8, 8), draw(8)
     phases = [
         (lambda: training._generator(labels, nullcontext), training.g),
@@ -169,7 +169,7 @@ def test_only_the_network_in_training_moves() -> None:
 
 
 def test_regularisers_run_at_the_first_iteration_and_at_their_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    training = Training(*networks(), OPTIONS, Pipeline("c"), None)
+    training = Training(*networks(), OPTIONS, Pipeline("c"))
     seen: dict[str, list[int]] = {"path": [], "r1": [], "adjust": []}
     clock = [0]
     monkeypatch.setattr(training, "_path_length", lambda labels: seen["path"].append((clock[0], len(labels))))
@@ -185,7 +185,7 @@ def test_regularisers_run_at_the_first_iteration_and_at_their_intervals(monkeypa
 
 
 def test_noise_strengths_and_every_other_weight_are_trained() -> None:
-    training = Training(*networks(), OPTIONS, None, None)
+    training = Training(*networks(), OPTIONS, None)
     before = {name: p.detach().clone() for name, p in [*training.g.named_parameters(), *training.d.named_parameters()]}
     iterate(training, range(2))
     after = dict([*training.g.named_parameters(), *training.d.named_parameters()])
@@ -195,7 +195,7 @@ def test_noise_strengths_and_every_other_weight_are_trained() -> None:
 @pytest.mark.parametrize("pipeline", [None, "bgc"])
 def test_a_resumed_training_equals_an_uninterrupted_one(pipeline: str | None) -> None:
     def fresh() -> Training:
-        training = Training(*networks(), OPTIONS, Pipeline(pipeline) if pipeline else None, None)
+        training = Training(*networks(), OPTIONS, Pipeline(pipeline) if pipeline else None)
         training.control.p = 0.3 if pipeline else 0.0
         return training
 
@@ -217,22 +217,22 @@ def test_a_resumed_training_equals_an_uninterrupted_one(pipeline: str | None) ->
 
 
 def test_nan_and_a_collapsed_game_stop_training() -> None:
-    training = Training(*networks(), OPTIONS, None, None)
+    training = Training(*networks(), OPTIONS, None)
     with torch.no_grad():
         training.g.synthesis.start.fill_(torch.nan)
     iterate(training, range(4))
     assert "loss is nan at iteration 3" in training.stopped
-    training = Training(*networks(), OPTIONS, None, None)
+    training = Training(*networks(), OPTIONS, None)
     training.g_loss.fill_(50.0)
     iterate(training, range(4))
     assert "the discriminator has won" in training.stopped
-    calm = Training(*networks(), OPTIONS, None, None)
+    calm = Training(*networks(), OPTIONS, None)
     iterate(calm, range(8))
     assert calm.stopped == ""
 
 
 def test_d_sees_everything_augmented() -> None:
-    training, seen = Training(*networks(), OPTIONS, Pipeline("c"), None), []
+    training, seen = Training(*networks(), OPTIONS, Pipeline("c")), []
     assert training.pipeline is not None
     training.control.p = 0.5
     real = training.pipeline.__class__.__call__
