@@ -35,7 +35,7 @@ class Training(Protocol):
         """Iteration i on real images (B, c, size, size) in [-1, 1] with labels (B,)."""
         ...
 
-    def finish(self) -> None:
+    def prepare(self) -> None:
         """Make `average` ready for drawing."""
         ...
 
@@ -125,6 +125,7 @@ class AdversarialGenerator(Generator):
 
     def _snapshot(self, training: Training, snapshots: Snapshots, kimg: float) -> None:
         """Offer the average for the best snapshot; one that draws unusable images is passed over."""
+        training.prepare()
         try:
             images, _ = self._draw(training.average, snapshots.labels, 0)
         except NonFinite:
@@ -145,7 +146,7 @@ class AdversarialGenerator(Generator):
             self.network.load_state_dict(best)
             self._fitted.update(snapshot_kimg=snapshots.kimg, snapshot_distance=snapshots.distance)
         else:
-            training.finish()
+            training.prepare()
 
     def sample(
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator

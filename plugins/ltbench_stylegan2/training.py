@@ -113,7 +113,7 @@ class StyleGAN2Training:
         elif value > COLLAPSED:
             self.stopped = f"the generator's mean loss is {value:.1f} at iteration {i}: the discriminator has won"
 
-    def finish(self) -> None:
+    def prepare(self) -> None:
         """Nothing to do: the average is complete after every step."""
 
     def notes(self) -> dict[str, float]:
