@@ -133,6 +133,6 @@ class StyleGAN2(AdversarialGenerator):
 
 
 class StyleGAN2ADA(StyleGAN2):
-    """StyleGAN2 with adaptive discriminator augmentation (Karras et al. 2020, NeurIPS); options as there."""
+    """StyleGAN2 with adaptive discriminator augmentation (Karras et al. 2020, NeurIPS); options as of `stylegan2`."""
 
     adaptive = True
