@@ -3,6 +3,7 @@
 Run: python benchmarks/speed/frechet.py [--out FILE]; one thread of BLAS, some ten minutes.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse

@@ -17,7 +17,7 @@ from ltbench.metrics.features import Names, checked, same_dimension
 
 CHUNK = 20000  # rows held centred at a time; more are merged
 GRAM_FROM = 256  # dimensions from which eigenvalues of F1 C2 F1^T are tried before singular values
-GRAM_CONDITION = 1e-8  # least over largest eigenvalue that keeps eight digits of the square roots
+GRAM_CONDITION = 1e-10  # least over largest eigenvalue that keeps eight digits of the square roots
 
 
 @dataclass(frozen=True)
