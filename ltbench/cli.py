@@ -208,6 +208,44 @@ def _cache(args: argparse.Namespace) -> int:
     return 0
 
 
+def _generate(args: argparse.Namespace) -> int:
+    from ltbench.launch.generate import Counts, generate
+    from ltbench.recipe import parse_set
+
+    print(
+        generate(
+            args.generator,
+            args.dataset,
+            Counts(args.count, args.counts, args.total),
+            args.out,
+            protocol=args.protocol,
+            seed=args.seed,
+            overrides=parse_set(args.set),
+            data_root=args.data_root,
+            device=args.device,
+        )
+    )
+    return 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    from ltbench.launch.score import score
+    from ltbench.recipe import parse_set
+
+    found = score(
+        args.folder,
+        args.against,
+        extractors=args.extractor or ["reference"],
+        protocol=args.protocol,
+        seed=args.seed,
+        overrides=parse_set(args.set),
+        data_root=args.data_root,
+        device=args.device,
+    )
+    print(found.json() if args.json else found.table())
+    return 0
+
+
 def _data(args: argparse.Namespace) -> int:
     from ltbench.launch.data_command import run_data_command
 
@@ -215,11 +253,15 @@ def _data(args: argparse.Namespace) -> int:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
+    _where(parser)
+    _out(parser)
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", help="default: standard with a CUDA device and weights, else quick")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value; repeatable")
     parser.add_argument("--data-root", metavar="DIR", help="default: $LTBENCH_DATA, else the user cache folder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    _out(parser)
 
 
 def _out(parser: argparse.ArgumentParser) -> None:
@@ -256,6 +298,22 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, default=1)
     p.add_argument("--dry-run", action="store_true", help="list the cells and whether each is finished, and stop")
     _common(p)
+    p = verb("generate", _generate, "synthetic images of a fitted generator as PNG files in class folders")
+    p.add_argument("--generator", required=True, metavar="G")
+    p.add_argument("--dataset", required=True, metavar="D")
+    p.add_argument("--count", type=int, metavar="N", help="images of every class")
+    p.add_argument("--counts", metavar="A,B,C", help="images of each class, in the order of the classes")
+    p.add_argument("--total", type=int, metavar="N", help="images altogether, in the class mix of the training part")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
+    p.add_argument("--seed", type=int, default=0)
+    _where(p)
+    p = verb("score", _score, "measure a folder of synthetic images against the training part of a data set")
+    p.add_argument("folder", type=Path, metavar="DIR", help="class folders; or images without classes")
+    p.add_argument("--against", required=True, metavar="D", help="data set")
+    p.add_argument("--extractor", action="append", metavar="NAME", help="default: reference; repeatable")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--json", action="store_true")
+    _where(p)
     p = verb("list", _list, "list components")
     p.add_argument("kind", nargs="?")
     p.add_argument("--json", action="store_true")

@@ -108,8 +108,10 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _load(kind: str, name: str) -> tuple[str, dict[str, Any]]:
-    """A protocol or method from the catalogue, or from a Python file (mmengine Config, `_base_` allowed)."""
+def _load(kind: str, name: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A protocol or method from the catalogue, from a Python file (mmengine Config, `_base_` allowed) or as it is."""
+    if isinstance(name, Mapping):
+        return "recipe", copy.deepcopy(dict(name))
     if name.endswith(".py"):
         from mmengine.config import Config
 
@@ -207,9 +209,16 @@ def _dataset(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any], A
 
 
 def resolve(
-    method: str, dataset: str, protocol: str, seed: int = 0, overrides: Mapping[str, Any] | None = None
+    method: str | Mapping[str, Any],
+    dataset: str,
+    protocol: str,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
 ) -> tuple[Draft, Any]:
-    """Merge all layers; returns the draft and the dataset instance. Unknown names raise with nearest matches."""
+    """Merge all layers; returns the draft and the dataset instance. Unknown names raise with nearest matches.
+
+    method: an id, a Python file, or a recipe such as {"generator": "NAME"}.
+    """
     overrides = dict(overrides or {})
     protocol_id, fields = _load("protocol", protocol)
     method_id, recipe = _load("method", method)
@@ -246,7 +255,7 @@ def resolve(
     weights_path = _weights(base)
     axes = AXES - {"protocol.weights"} if base["weights"] == "none" and fields["weights"] != "none" else AXES
     renames = {key: value for key, value in parts["protocol"].items() if f"protocol.{key}" not in axes}
-    own_files = any(name.endswith(".py") for name in (method, protocol))
+    own_files = not isinstance(method, str) or any(name.endswith(".py") for name in (method, protocol))
     fixed = {key: value for key, value in recipe.get("fidelity", {}).items() if _from_preset(origins.get(key, ""))}
     draft = Draft(
         method=method_id + _suffix(parts["method"]),

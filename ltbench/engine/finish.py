@@ -20,6 +20,7 @@ from ltbench.engine.context import CellContext
 from ltbench.engine.pool import Pool
 from ltbench.engine.run import Run
 from ltbench.engine.samples import draw_samples
+from ltbench.features import cached
 from ltbench.interfaces import GenerationRecord, ImageTable, PredictionRecord
 from ltbench.models.images import resize_images
 from ltbench.results.files import atomic_write
@@ -78,10 +79,10 @@ def finish(run: Run, cell: Cell, data: Prepared, selected: dict[str, Any], warni
 
 def _classify(context: CellContext, table: ImageTable, probs: np.ndarray, warnings: list[str]) -> dict[str, Any]:
     record = PredictionRecord(table.labels, probs, context.task.class_counts, context.task.class_names)
-    return _metrics("predictions", record, warnings)
+    return evaluate_metrics("predictions", record, warnings)
 
 
-def _metrics(on: str, record: Any, warnings: list[str]) -> dict[str, Any]:
+def evaluate_metrics(on: str, record: Any, warnings: list[str]) -> dict[str, Any]:
     """Every metric of the catalogue that reads this kind of record; one that fails leaves a warning."""
     result: dict[str, Any] = {}
     for name in ltbench.names("metric"):
@@ -105,7 +106,8 @@ def _generation(run: Run, pool: Pool, warnings: list[str]) -> dict[str, Any]:
     """Distances in the features of a reference model, and target rates by an independent judge, with the control."""
     context, controls = run.context, {}
     with context.cost.of("generation metrics", context.policy):
-        features, judge = context.reference("features"), context.reference("judge")
+        features: Any = context.reference("features")
+        judge = context.reference("judge")
         controls["judge_val_accuracy"] = float(
             (judge.predict(context.val.images).argmax(1) == context.val.labels).mean()
         )
@@ -120,11 +122,12 @@ def _generation(run: Run, pool: Pool, warnings: list[str]) -> dict[str, Any]:
             real_images=context.train.images,
             real_labels=context.train.labels,
             num_classes=context.task.num_classes,
-            features={features.name: features.features},
+            features={features.name: cached(features, context.train.images)},
             judge=judge.predict,
             seed=context.seed,
+            held_out=context.val.images,
         )
-        return {**_metrics("images", record, warnings), **controls}
+        return {**evaluate_metrics("images", record, warnings), **controls}
 
 
 def _provenance(path: Path, pool: Pool) -> None:

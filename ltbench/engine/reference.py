@@ -40,9 +40,10 @@ class _Trainee:
 class Reference:
     """A trained reference; see ReferenceModel."""
 
-    def __init__(self, name: str, classifier: Any, context: CellContext) -> None:
-        self.name, self.classifier, self._context = name, classifier, context
+    def __init__(self, name: str, classifier: Any, context: CellContext, weights: str = "") -> None:
+        self.name, self.classifier, self._context, self.weights = name, classifier, context, weights
         self._size = context.task.image_shape[0]
+        self.preprocess = f"{self._size} px antialiased bilinear, {context.policy.precision}"
         self._guide = ClassifierGuide(classifier.logits, context.task.image_shape, (-1.0, 1.0))
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -92,7 +93,7 @@ def train_reference(kind: str, context: CellContext) -> Reference:
         if score > trainee.score:
             trainee.best, trainee.score = copy_state(classifier.state_dict()), score
     classifier.load_state_dict(trainee.best)
-    return Reference(f"{kind}-{protocol['backbone']}", classifier, fit)
+    return Reference(f"{kind}-{protocol['backbone']}", classifier, fit, fit.fits[f"reference-{kind}/epochs"])
 
 
 def _versions() -> dict[str, int]:

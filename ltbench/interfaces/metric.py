@@ -25,7 +25,8 @@ class GenerationRecord:
     """The pool in use at the selected epoch, beside the real training images; all images uint8 (n, H, W, c).
 
     features: extractor name -> function from images to features (n, d). judge: function from images to
-    probabilities (n, C) of an independent classifier. seed keys every random draw.
+    probabilities (n, C) of an independent classifier. seed keys every random draw. held_out: real images that no
+    generator has seen. A label of -1 is unknown. A function with an attribute `weights` (sha256) proves its name.
     """
 
     images: np.ndarray
@@ -36,6 +37,7 @@ class GenerationRecord:
     features: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
     judge: Callable[[np.ndarray], np.ndarray] | None = None
     seed: int = 0
+    held_out: np.ndarray | None = None
 
 
 class Metric(ABC):

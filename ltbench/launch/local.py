@@ -7,9 +7,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltbench.cell import Cell
 from ltbench.errors import Busy, CheckpointError, LtbenchError
@@ -17,6 +17,9 @@ from ltbench.plugins import plugins
 from ltbench.recipe import Draft, resolve
 from ltbench.results.files import atomic_write, to_json
 from ltbench.results.record import CONFIG, HISTORY, RESULT, SPLITS, Result, read_result
+
+if TYPE_CHECKING:
+    from ltbench.engine.context import CellContext
 
 Report = Callable[[str], None]
 
@@ -55,6 +58,20 @@ def plan(
     device: str = "auto",
 ) -> Job:
     """Resolve a cell and load its data."""
+    job = gather(method, dataset, protocol, seed, overrides, data_root, device)
+    return replace(job, warnings=questionable(job.draft))
+
+
+def gather(
+    method: str | Mapping[str, Any],
+    dataset: str,
+    protocol: str | None,
+    seed: int,
+    overrides: Mapping[str, Any],
+    data_root: Any = None,
+    device: str = "auto",
+) -> Job:
+    """Resolve a method, or a bare recipe, and load the data, without a look at how its parts fit."""
     chosen = protocol or default_protocol(device, overrides.get("weights", overrides.get("protocol.weights")))
     draft, source = resolve(method, dataset, chosen, seed, overrides)
     from ltbench.data.prepare import prepare
@@ -72,7 +89,7 @@ def plan(
         shuffle_labels=section["shuffle_labels"],
         max_train=fields["max_train"],
     )
-    return Job(draft, draft.freeze(n_train=len(data.train), content=data.content), data, questionable(draft))
+    return Job(draft, draft.freeze(n_train=len(data.train), content=data.content), data, [])
 
 
 def questionable(draft: Draft) -> list[str]:
@@ -170,21 +187,16 @@ def _reuse(job: Job, folder: Path, report: Report) -> Result:
     return result
 
 
-def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
+def open_context(job: Job, folder: Path, device: str, report: Report) -> CellContext:
+    """The context of a planned cell, on the chosen device and with the user's fit cache."""
     from ltbench.data.roots import cache_root
     from ltbench.engine.context import CellContext
     from ltbench.engine.device import DevicePolicy
-    from ltbench.engine.finish import finish
     from ltbench.engine.fits import FitCache
-    from ltbench.engine.run import Run
 
-    recipe, events = job.cell.recipe, plugins().events
+    recipe = job.cell.recipe
     policy = DevicePolicy.choose(device, recipe["protocol"]["precision"], recipe["protocol"]["image_size"])
-    for warning in (*job.warnings, *job.data.warnings):
-        report(f"warning: {warning}")
-    sizes = f"{len(job.data.train)} train, {len(job.data.val)} val, {len(job.data.test)} test"
-    report(f"{job.cell}: {sizes}, {recipe['protocol']['epochs']} epochs on {policy}")
-    context = CellContext(
+    return CellContext(
         recipe=recipe,
         versions=job.cell.as_dict()["versions"],
         data=job.data,
@@ -194,6 +206,18 @@ def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
         report=report,
         weights_path=job.draft.weights_path,
     )
+
+
+def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
+    from ltbench.engine.finish import finish
+    from ltbench.engine.run import Run
+
+    recipe, events = job.cell.recipe, plugins().events
+    context = open_context(job, folder, device, report)
+    for warning in (*job.warnings, *job.data.warnings):
+        report(f"warning: {warning}")
+    sizes = f"{len(job.data.train)} train, {len(job.data.val)} val, {len(job.data.test)} test"
+    report(f"{job.cell}: {sizes}, {recipe['protocol']['epochs']} epochs on {context.policy}")
     atomic_write(folder / CONFIG, to_json(recipe))
     events.ltbench_cell_started(cell=job.cell)
     told = time.monotonic()

@@ -14,9 +14,10 @@ from ltbench_metrics.classification import Classification
 from ltbench_metrics.generation import Generation
 from ltbench_metrics.pixels import nearest_ratio, resized, within_class_sd
 
-from ltbench.errors import ContractError
+from ltbench.errors import ContractError, UserError
 from ltbench.interfaces import GenerationRecord, PredictionRecord
 from ltbench.metrics import classification
+from ltbench.results.files import to_json
 
 PLUGINS = str(Path(ltbench_metrics.__file__).parents[1])
 COUNTS = (120, 60, 30, 10)
@@ -57,7 +58,7 @@ def test_a_good_pool(good):
     assert got["fd[ref]"] < 10 * got["fd_floor[ref]"] and got["fd_floor"] == got["fd_floor[ref]"] > 0
     assert got["fd_matched[ref]"] < got["fd[ref]"] + 0.05
     assert 0.4 < got["diversity_ratio"] < 1 and got["nearest_ratio"] <= 1
-    assert got["warnings"] == [] and got == Generation().compute(record(*good))
+    assert got["warnings"] == [] and to_json(got) == to_json(Generation().compute(record(*good)))
 
 
 def test_images_that_hardly_show_their_class_draw_a_warning(good):
@@ -168,3 +169,70 @@ def test_both_register_lazily():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": PLUGINS})
     assert done.stdout.strip() == "[] ['classification', 'generation'] Generation", done.stderr
+
+
+def test_every_measure_has_its_floor_and_n(good):
+    got = Generation().compute(record(*good))
+    for key in ("fd", "kd", "precision", "recall", "density", "coverage"):
+        assert np.isfinite([got[f"{key}[ref]"], got[f"{key}_floor[ref]"]]).all()
+    assert got["n_neighbours"] == 80 and got["n_per_class"] == [40, 20, 10, 5] and got["classes_counted"] == 2
+    assert got["kd_macro[ref]"] == pytest.approx(np.mean(got["kd_per_class[ref]"][:2]))
+    assert np.isfinite([got["fd_macro[ref|pca4]"], got["fd_macro_floor[ref|pca4]"]]).all()
+    assert 0.9 < got["target_rate_macro"] <= 1
+
+
+def test_shuffled_labels_move_the_classes_and_not_the_whole(good):
+    images, labels = good
+    right, wrong = (Generation().compute(record(images, y)) for y in (labels, np.roll(labels, 20)))
+    assert wrong["fd[ref]"] == right["fd[ref]"] and wrong["kd[ref]"] == right["kd[ref]"]
+    assert wrong["fd_macro[ref|pca4]"] > 3 * right["fd_macro[ref|pca4]"]
+    assert wrong["target_rate_macro"] < 0.7 * right["target_rate_macro"]
+
+
+def test_a_memoriser_has_a_small_distance_and_is_flagged():
+    real, labels = stripes(COUNTS, np.random.default_rng(0))
+    held_out, _ = stripes((40, 20, 10, 5), np.random.default_rng(8))
+    copied = Generation().compute(record(real, labels, held_out=held_out))
+    assert copied["fd[ref]"] < 2 * copied["fd_floor[ref]"] and copied["copy_ratio[ref]"] == 0.0
+    assert any("may be copies" in w for w in copied["warnings"])
+    fresh = Generation().compute(record(*stripes(COUNTS, np.random.default_rng(9)), held_out=held_out))
+    assert 0.7 < fresh["copy_ratio[ref]"] < 1.4 and not any("copies" in w for w in fresh["warnings"])
+
+
+def test_growing_damage_grows_the_distances():
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(4)
+    images, labels = stripes((60, 30, 15, 10), rng)
+    other = np.roll(images, 57, axis=0)  # of other classes, under the old labels
+    noise = rng.normal(size=images.shape)
+
+    def blurred(sigma):
+        return gaussian_filter(images.astype(float), (0, sigma, sigma, 0))
+
+    def mixed(share):
+        swap = rng.permutation(len(images)) < share * len(images)
+        return np.where(swap[:, None, None, None], other, images)
+
+    series = {
+        "blur": [images, blurred(0.6), blurred(1.2)],
+        "noise": [images + sd * noise for sd in (0, 40, 90)],
+    }
+    for name, steps in series.items():
+        found = [Generation().compute(record(np.clip(x, 0, 255).astype(np.uint8), labels)) for x in steps]
+        for key in ("fd[ref]", "fd_macro[ref|pca4]", *(["kd[ref]"] if name == "noise" else [])):
+            assert found[0][key] < found[1][key] < found[2][key], (name, key)
+    rates = [Generation().compute(record(mixed(s), labels))["target_rate"] for s in (0, 0.5, 1.0)]
+    assert rates[0] > rates[1] > rates[2]
+
+
+def test_images_without_classes_have_overall_measures_alone(good):
+    got = Generation().compute(record(good[0], np.full(80, -1)))
+    assert np.isfinite([got["fd[ref]"], got["coverage[ref]"], got["nearest_ratio"]]).all()
+    assert math.isnan(got["target_rate"]) and not any("per_class" in k or "macro[" in k for k in got)
+    assert any("without classes" in w for w in got["warnings"])
+
+
+def test_features_cannot_be_called_fid(good):
+    with pytest.raises(UserError, match="must not be called so"):
+        Generation().compute(record(*good, features={"fid": features}))

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltbench.errors import ContractError
+from ltbench.errors import ContractError, NonFinite
 from ltbench.metrics import (
+    FeatureStats,
     frechet_distance,
     frechet_from_features,
     kernel_distance,
@@ -147,7 +148,7 @@ def test_prdc_chunks_do_not_change_the_result(monkeypatch):
     rng = np.random.default_rng(6)
     a, b = rng.normal(size=(2, 50, 3))
     whole = prdc(a, b, 3)
-    monkeypatch.setattr("ltbench.metrics.distances.CHUNK", 7)
+    monkeypatch.setattr("ltbench.metrics.neighbours.CHUNK", 7)
     assert prdc(a, b, 3) == pytest.approx(whole)
 
 
@@ -163,11 +164,10 @@ NAN = np.array([[0.0, 1.0], [np.nan, 1.0], [2.0, 2.0]])
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: frechet_from_features(X, NAN), "second features hold nan or inf in 1 rows, first row 1"),
         (lambda: frechet_from_features(X[:1], Y), "first features must be"),
         (lambda: frechet_from_features(X, np.ones((4, 3))), "one extractor"),
         (lambda: frechet_from_features(X, np.ones(4)), "second features must be"),
-        (lambda: frechet_from_features(X, Y, weights_b=np.ones(3)), "weights_b"),
+        (lambda: frechet_from_features(X, Y, weights_b=np.ones(3)), "weights must be"),
         (lambda: frechet_distance([0, 0], np.eye(3), [0, 0], np.eye(2)), "covariances"),
         (lambda: frechet_distance([0, 0], [[1, 2], [0, 1]], [0, 0], np.eye(2)), "symmetric"),
         (lambda: frechet_distance([0, 0], np.diag([1, -1]), [0, 0], np.eye(2)), "negative eigenvalue"),
@@ -180,3 +180,10 @@ NAN = np.array([[0.0, 1.0], [np.nan, 1.0], [2.0, 2.0]])
 def test_bad_input_says_what_is_wrong(call, text):
     with pytest.raises(ContractError, match=text):
         call()
+
+
+def test_nan_is_named():
+    with pytest.raises(NonFinite, match="second features hold nan or inf in 1 rows, first row 1"):
+        frechet_from_features(X, NAN)
+    with pytest.raises(NonFinite, match=r"first image b\.png"):
+        FeatureStats.of(NAN, names=["a.png", "b.png", "c.png"])

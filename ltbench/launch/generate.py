@@ -1,0 +1,169 @@
+"""`ltbench generate`: a generator fitted on the training part of a data set, its images as files with their origin."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltbench.errors import UserError
+from ltbench.launch.local import Report, gather, open_context, say
+from ltbench.results.files import atomic_write, to_json
+
+MANIFEST = "manifest"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was asked: `count` of every class, `counts` as text "a,b,c", or `total` in the class mix; exactly one."""
+
+    count: int | None = None
+    counts: str | None = None
+    total: int | None = None
+
+    def resolve(self, train_counts: np.ndarray) -> np.ndarray:
+        """Images of each class int64 (C,); UserError for anything but one choice of whole numbers >= 0, one above."""
+        if sum(value is not None for value in (self.count, self.counts, self.total)) != 1:
+            raise UserError("how many images? give one of --count N (of every class), --counts A,B,C or --total N")
+        classes = len(train_counts)
+        if self.counts is not None:
+            try:
+                wanted = np.array([int(part) for part in self.counts.split(",")], dtype=np.int64)
+            except ValueError:
+                raise UserError(f"--counts needs whole numbers such as 10,10,50, got {self.counts!r}") from None
+            if len(wanted) != classes:
+                raise UserError(f"--counts names {len(wanted)} classes, the data set has {classes}; give one each")
+        elif self.count is not None:
+            wanted = np.full(classes, self.count, dtype=np.int64)
+        else:
+            wanted = _shares(int(self.total or 0), train_counts)
+        if (wanted < 0).any() or wanted.sum() < 1:
+            raise UserError(f"the numbers of images must be at least 0 and one above, got {wanted.tolist()}")
+        return wanted
+
+
+def generate(
+    generator: str,
+    dataset: str,
+    counts: Counts,
+    out: Path,
+    *,
+    protocol: str | None = None,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    data_root: Any = None,
+    device: str = "auto",
+    report: Report = say,
+) -> str:
+    """Fit (or find in the cache), draw, write; returns one line that says what was asked and what was kept.
+
+    Guided generators are steered by the reference classifier. UserError where `out` holds files already.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not an empty folder; name a new one with --out, or remove it")
+    job = gather({"generator": generator}, dataset, protocol, seed, overrides or {}, data_root, device)
+    wanted = counts.resolve(job.data.train_counts)
+    for warning in job.data.warnings:
+        report(f"warning: {warning}")
+    context = open_context(job, out, device, report)
+    spec = job.cell.recipe["generator"]
+    built = context.fit_generator(spec)
+    images, labels, guide = _draw(built, wanted, context)
+    fits = {name: key for name, key in sorted(context.fits.items())}
+    facts = {"generator": spec["name"], "seed": seed, "fit": "+".join(key[:12] for key in fits.values())}
+    names = job.data.class_names
+    _write(out, images, labels, names, facts)
+    kept = np.bincount(labels, minlength=len(names))
+    about = {
+        **facts,
+        "dataset": job.cell.dataset,
+        "protocol": job.cell.protocol,
+        "classes": list(names),
+        "asked": wanted.tolist(),
+        "kept": kept.tolist(),
+        "guide": guide,
+        "notes": built.notes(),
+        "fits": fits,
+        "recipe": job.cell.recipe,
+        "versions": job.cell.as_dict()["versions"],
+        "data": job.data.content,
+        "environment": _environment(context),
+        "shape": list(images.shape[1:]),
+    }
+    atomic_write(out / f"{MANIFEST}.json", to_json(about))
+    return f"asked {wanted.sum()} images, kept {kept.sum()}: {out}"
+
+
+def _draw(built: Any, wanted: np.ndarray, context: Any) -> tuple[np.ndarray, np.ndarray, str]:
+    from ltbench.engine.guide import ClassifierGuide, frozen
+    from ltbench.engine.pool import Pool
+
+    context.at("generate", 0)
+    rng, shape = context.rng("generate"), context.task.image_shape
+    if not built.guided:
+        images, labels = built.sample(wanted, guide=None, rng=rng)
+        name = ""
+    else:
+        reference: Any = context.reference("guide")
+        name = reference.name
+        context.at("generate", 0)
+        guide = ClassifierGuide(reference.classifier.logits, shape, built.value_range)
+        with frozen(reference.classifier):
+            images, labels = built.sample(wanted, guide=guide, rng=rng)
+    pool = Pool(images, labels).check(wanted, shape[2], type(built).__name__, built.exact)
+    return pool.images, pool.labels, name
+
+
+def _write(out: Path, images: np.ndarray, labels: np.ndarray, names: tuple[str, ...], facts: Mapping[str, Any]) -> None:
+    from PIL import Image
+
+    folders = class_folders(names)
+    table = io.StringIO()
+    lines = csv.writer(table, lineterminator="\n")
+    lines.writerow(["file", "label", "class", "generator", "seed", "index", "fit"])
+    for index in np.argsort(labels, kind="stable"):
+        label = int(labels[index])
+        path = Path(folders[label], f"{index:06d}.png")
+        data = io.BytesIO()
+        Image.fromarray(images[index][:, :, 0] if images.shape[3] == 1 else images[index]).save(data, "png")
+        (out / path.parent).mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(data.getvalue())
+        lines.writerow([path.as_posix(), label, names[label], facts["generator"], facts["seed"], index, facts["fit"]])
+    atomic_write(out / f"{MANIFEST}.csv", table.getvalue())
+
+
+def class_folders(names: tuple[str, ...]) -> list[str]:
+    """A folder name for each class: its name, where a file system takes it, else with underscores and its number."""
+    plain = [re.sub(r"[^\w.+-]+", "_", name).strip("._") for name in names]
+    odd = [not p or plain.count(p) > 1 for p in plain]
+    return [f"{k}_{p}" if odd[k] else p for k, p in enumerate(plain)]
+
+
+def _shares(total: int, counts: np.ndarray) -> np.ndarray:
+    """`total` in proportion to counts, by the largest remainder."""
+    exact = total * counts / counts.sum()
+    shares = np.floor(exact).astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: max(total - shares.sum(), 0)]] += 1
+    return shares
+
+
+def _environment(context: Any) -> dict[str, Any]:
+    from ltbench.engine.finish import environment
+
+    return environment(context)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What `generate` wrote beside its images; {} for a folder of other origin."""
+    try:
+        facts = json.loads((folder / f"{MANIFEST}.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
