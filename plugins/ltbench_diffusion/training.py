@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ltbench.errors import NonFinite
+from ltbench_diffusion.parallel import average, average_gradients
 
 log = logging.getLogger("ltbench")
 CHECK = 50  # steps between two looks at the loss
@@ -59,10 +60,13 @@ class DiffusionTraining:
             group["lr"] = self.lr * learning_rate(done, self.total, self.warmup)
         with autocast:
             loss = self.objective(self.net, x0, labels)
-        if (done % CHECK == 0 or done == self.total - 1) and not self._sound(loss, done):
+        seen = loss.detach().clone()
+        average([seen])
+        if (done % CHECK == 0 or done == self.total - 1) and not self._sound(seen, done):
             return
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(self.trained.values())
         nn.utils.clip_grad_norm_(self.trained.values(), self.clip)
         self.optimizer.step()
         self.ema.step(self.trained.values())
