@@ -31,3 +31,10 @@ def ltbench_register(registry: Any) -> None:
         summary="Class-conditional pixel diffusion with the preconditioning and Heun sampler of EDM",
         cite="Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative Models, NeurIPS",
     )
+    registry.add(
+        "generator",
+        "mgdm",
+        "ltbench_diffusion.mgdm:MGDM",
+        summary="Images of a diffusion model moved towards uncertainty of a noise-aware classifier",
+        cite="Luo et al. 2024, Measurement Guidance in Diffusion Models: Insight from Medical Image Synthesis, TPAMI",
+    )
