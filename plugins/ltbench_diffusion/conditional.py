@@ -71,24 +71,30 @@ class LabelDiffusion(Generator):
         self.flip = bool(context.recipe["protocol"]["augment"]["flip"]) if o["flip"] is None else o["flip"]
         examples = self.examples(table, context)
         self.measure(examples.x)
-        if o["unet_path"]:
+        if o.get("unet_path"):
             self.net = self._load(o["unet_path"], context).to(self.device).eval().requires_grad_(False)
         else:
-            self.net = self._train(examples, context)
+            self.net = self.train(examples, context)
 
-    def _train(self, examples: Examples, context: Context) -> Any:
+    def network(self) -> Any:
+        """The network to train, x (B, c, h, w), t (B,), class_labels (B,) -> .sample (B, c, h, w)."""
+        o = self.options
+        return build_unet(
+            size=self.shape[1],
+            channels=self.shape[0],
+            widths=fit_shape(self.shape[1], self.shape[1], o["widths"])[1],
+            blocks=o["blocks"],
+            attention=o["attention"],
+            num_classes=self.num_classes + 1,
+            dropout=o["dropout"],
+        )
+
+    def train(self, examples: Examples, context: Context) -> Any:
+        """The fitted network, frozen."""
         o = self.options
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(context.rng("unet-start").integers(2**63)))
-            net = build_unet(
-                size=self.shape[1],
-                channels=self.shape[0],
-                widths=fit_shape(self.shape[1], self.shape[1], o["widths"])[1],
-                blocks=o["blocks"],
-                attention=o["attention"],
-                num_classes=self.num_classes + 1,
-                dropout=o["dropout"],
-            )
+            net = self.network()
         training = DiffusionTraining(
             net.to(self.device).train(),
             self.objective,
