@@ -125,9 +125,16 @@ class CellContext(Context):
         fit._owner = {"component": name, **key}
         return fit
 
-    def steps(self, name: str, total: int, owner: Stateful, options: Mapping[str, Any] | None = None) -> Iterator[int]:
+    def steps(
+        self,
+        name: str,
+        total: int,
+        owner: Stateful,
+        options: Mapping[str, Any] | None = None,
+        data: str | None = None,
+    ) -> Iterator[int]:
         where = {"precision": self.policy.precision, "device": self.policy.device.type}
-        key = {**self._owner, "train": self._train_key, **where}
+        key = {**self._owner, "train": data or self._train_key, **where}
         if options is not None:
             key["options"] = dict(options)
         phase = Phase(f"{self._owner.get('component', 'cell')}/{name}", int(total), key, self.seed)

@@ -104,11 +104,19 @@ class Context(ABC):
         """A context manager with the precision of the device policy."""
 
     @abstractmethod
-    def steps(self, name: str, total: int, owner: Stateful, options: Mapping[str, Any] | None = None) -> Iterator[int]:
+    def steps(
+        self,
+        name: str,
+        total: int,
+        owner: Stateful,
+        options: Mapping[str, Any] | None = None,
+        data: str | None = None,
+    ) -> Iterator[int]:
         """A resumable, cached training loop: yields the steps still to do, 0-based, and checkpoints `owner`.
 
         The cache key is the component, its version, `name`, `options` (default: all its options), the training
-        images and the seed, so variants that agree in these share the phase. A finished phase is loaded and yields
+        images (or `data`, a hash of what the phase learns from instead) and the seed, so variants that agree in these
+        share the phase. A finished phase is loaded and yields
         nothing; a process that needs a phase another one is working on waits, and takes over if that one dies.
         The global torch seed is set anew at every step, so a resumed loop equals an uninterrupted one.
         """

@@ -214,7 +214,7 @@ def fit_autoencoder(pool: ImagePool, context: Context, options: AutoencoderOptio
         net = build_autoencoder(options, channels=channels).to(context.device)
         training = AutoencoderTraining(net, options, channels, context.device)
     key = {**asdict(options), "size": size, "pool": pool.content}
-    for step in context.steps("autoencoder", options.steps, training, options=key):
+    for step in context.steps("autoencoder", options.steps, training, options=key, data=pool.content):
         terms = training.step(batch_of(pool, options.batch, size, context), step, context.autocast())
         if step % 100 == 99 and not torch.isfinite(terms["loss"]):
             raise NonFinite(
