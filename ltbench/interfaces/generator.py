@@ -35,6 +35,7 @@ class Generator(ABC):
     fit_options: ClassVar[frozenset[str] | None] = None
     guided: bool = False  # a guide steers sample(); sample(guide=None) then draws the unguided control
     conditional: bool = False  # the network itself knows the class
+    pretrained: bool = False  # fit needs weights from files; without them it raises a DataError that names them
     exact: bool = True  # False: sample() may give fewer images than asked, and `notes` says how many are missing
     value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 

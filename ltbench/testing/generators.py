@@ -13,6 +13,7 @@ from ltbench.engine.context import CellContext
 from ltbench.engine.guide import ClassifierGuide, frozen
 from ltbench.engine.pool import Pool
 from ltbench.engine.streams import seed_global
+from ltbench.errors import DataError
 from ltbench.interfaces import Generator
 from ltbench.registry import Component
 from ltbench.testing.tiny import tiny_context, tiny_options, tiny_run
@@ -25,7 +26,13 @@ def check_generator(component: Component, folder: Path) -> Iterator[str]:
     for classes, channels, counts in ((3, 3, [3, 0, 2]), (2, 1, [1, 4])):
         context = tiny_context(folder / f"{classes}", num_classes=classes, channels=channels, generator=component.id)
         before = context.train.images.copy()
-        made = _fitted(component, context)
+        try:
+            made = _fitted(component, context)
+        except DataError as error:
+            if not component.value.pretrained:
+                raise
+            yield f"its weights are not here, fitting was not checked: {error}"
+            return
         require(np.array_equal(before, context.train.images), "fit changed the training images")
         images, labels = _sample(component, made, counts, context)
         amount = "exactly" if made.exact else "at most"

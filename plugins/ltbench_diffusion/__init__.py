@@ -4,6 +4,11 @@ from typing import Any
 
 import ltbench
 
+SKIN_SDM = (
+    "Patcharapimpisut and Khanarsa 2024, Generating Synthetic Images Using Stable Diffusion Model "
+    "for Skin Lesion Classification, KST"
+)
+
 
 @ltbench.hookimpl
 def ltbench_register(registry: Any) -> None:
@@ -30,4 +35,18 @@ def ltbench_register(registry: Any) -> None:
         "ltbench_diffusion.edm:EDM",
         summary="Class-conditional pixel diffusion with the preconditioning and Heun sampler of EDM",
         cite="Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative Models, NeurIPS",
+    )
+    registry.add(
+        "generator",
+        "mgdm",
+        "ltbench_diffusion.mgdm:MGDM",
+        summary="Images of a diffusion model moved towards uncertainty of a noise-aware classifier",
+        cite="Luo et al. 2024, Measurement Guidance in Diffusion Models: Insight from Medical Image Synthesis, TPAMI",
+    )
+    registry.add(
+        "generator",
+        "skin-sdm",
+        "ltbench_diffusion.skin_sdm:SkinSDM",
+        summary="Stable Diffusion from local weights, fine-tuned and told the class by a prompt",
+        cite=SKIN_SDM,
     )

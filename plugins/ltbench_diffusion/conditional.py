@@ -13,10 +13,13 @@ from torch import Tensor
 
 from ltbench.errors import ContractError, UserError
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
-from ltbench.models.drawing import Streams, TrainingRows, draw_images, wanted_labels
-from ltbench.models.images import resized, to_signed
+from ltbench.models.drawing import Streams, draw_images, wanted_labels
+from ltbench.models.images import resized
+from ltbench_diffusion.examples import Examples, learn
 from ltbench_diffusion.training import DiffusionTraining
 from ltbench_diffusion.unet import build_unet, check_manifest, fit_shape, load_unet, save_unet
+
+Make = Callable[[Callable[[int], Tensor], Tensor], Tensor]  # noise, labels (B,) -> images (B, c, h, w) in [-1, 1]
 
 
 class LabelDiffusion(Generator):
@@ -41,11 +44,11 @@ class LabelDiffusion(Generator):
     def facts(self) -> dict[str, Any]:
         """What a network means, to be kept with its weights; has "prediction"."""
 
-    def measure(self, bank: Tensor) -> None:
+    def measure(self, x: Tensor) -> None:
         """Learn from the training inputs (n, c, h, w), uint8 or float, what is needed before training."""
 
-    def bank(self, table: ImageTable, context: Context) -> Tensor:
-        """What the network learns from, (n, c, h, w): uint8 pixels here; sets `shape`."""
+    def examples(self, table: ImageTable, context: Context) -> Examples:
+        """What the network learns from, pixels here; sets `shape`."""
         o = self.options
         if o["size"]:
             size, widths = fit_shape(o["size"], o["size"], o["widths"])
@@ -57,56 +60,58 @@ class LabelDiffusion(Generator):
         else:
             size, _ = fit_shape(max(table.images.shape[1:3]), o["max_size"], o["widths"])
         self.shape = (table.images.shape[3], size, size)
-        return resized(table.images, self.shape[1:])
+        return Examples(
+            resized(table.images, self.shape[1:]), table.labels, context, power=o["label_power"], mirror=self.flip
+        )
 
     def fit(self, table: ImageTable, context: Context) -> None:
         o = self.options
         self.num_classes, self.device, self.autocast = context.task.num_classes, context.device, context.autocast
-        rows = TrainingRows(table.labels, context.task.class_names, o["label_power"])
-        bank = self.bank(table, context).to(self.device)
         self.train_ids, self.stopped = table.ids, -1
-        self.measure(bank)
-        if o["unet_path"]:
+        self.flip = bool(context.recipe["protocol"]["augment"]["flip"]) if o["flip"] is None else o["flip"]
+        examples = self.examples(table, context)
+        self.measure(examples.x)
+        if o.get("unet_path"):
             self.net = self._load(o["unet_path"], context).to(self.device).eval().requires_grad_(False)
         else:
-            self.net = self._train(bank, torch.as_tensor(table.labels).to(self.device), rows, context)
+            self.net = self.train(examples, context)
 
-    def _train(self, bank: Tensor, labels: Tensor, rows: TrainingRows, context: Context) -> Any:
-        o, total = self.options, self.options["train_steps"]
-        flip = bool(context.recipe["protocol"]["augment"]["flip"]) if o["flip"] is None else o["flip"]
+    def network(self) -> Any:
+        """The network to train, x (B, c, h, w), t (B,), class_labels (B,) -> .sample (B, c, h, w)."""
+        o = self.options
+        return build_unet(
+            size=self.shape[1],
+            channels=self.shape[0],
+            widths=fit_shape(self.shape[1], self.shape[1], o["widths"])[1],
+            blocks=o["blocks"],
+            attention=o["attention"],
+            num_classes=self.num_classes + 1,
+            dropout=o["dropout"],
+        )
+
+    def train(self, examples: Examples, context: Context) -> Any:
+        """The fitted network, frozen."""
+        o = self.options
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(context.rng("unet-start").integers(2**63)))
-            net = build_unet(
-                size=self.shape[1],
-                channels=self.shape[0],
-                widths=fit_shape(self.shape[1], self.shape[1], o["widths"])[1],
-                blocks=o["blocks"],
-                attention=o["attention"],
-                num_classes=self.num_classes + 1,
-                dropout=o["dropout"],
-            )
+            net = self.network()
         training = DiffusionTraining(
             net.to(self.device).train(),
             self.objective,
             lr=o["lr"],
             ema=o["ema"],
-            total=total,
+            total=o["train_steps"],
             warmup=o["warmup"],
             facts=self.facts(),
         )
-        key = {name: o[name] for name in sorted(self.fit_options or o)}
-        for step in context.steps("unet", total, training, options={**key, "flip": flip, **self.facts()}):
-            if training.stopped >= 0:
-                continue
-            picked = rows.rows(o["train_batch"]).to(self.device)
-            x0, wanted = bank[picked], labels[picked]
-            x0 = to_signed(x0) if x0.dtype == torch.uint8 else x0.float()
-            if flip:
-                x0 = torch.where(torch.rand(len(x0), 1, 1, 1, device=self.device) < 0.5, x0.flip(3), x0)
-            null = torch.rand(len(x0), device=self.device) < o["p_uncond"]
-            training.step(x0, wanted.masked_fill(null, self.num_classes), step, self.autocast())
+        key = {name: o[name] for name in sorted(self.fit_options or o)} | self.facts() | self.data_key()
+        net = learn(training, examples, context, name="unet", batch=o["train_batch"], key=key, p_uncond=o["p_uncond"])
         self.stopped = training.stopped
-        return training.finish()
+        return net
+
+    def data_key(self) -> dict[str, Any]:
+        """What the examples depend on beyond the training images."""
+        return {"flip": self.flip, "shape": list(self.shape)}
 
     def predict(self, x: Tensor, at: Tensor, labels: Tensor, cfg: float) -> Tensor:
         """The network's output (B, ...) at noise conditions `at` (B,): u + cfg (c - u); Ho and Salimans 2022."""
@@ -136,6 +141,10 @@ class LabelDiffusion(Generator):
     def sample(
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
+        return self.draw(counts, rng, self.make)
+
+    def draw(self, counts: np.ndarray, rng: np.random.Generator, make: Make) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels as `sample` gives them, made by `make`."""
         counts = np.asarray(counts)
         if counts.shape != (self.num_classes,) or (counts < 0).any():
             raise ContractError(f"counts must be ({self.num_classes},) and >= 0, got {counts}")
@@ -144,7 +153,7 @@ class LabelDiffusion(Generator):
         streams = Streams(seed, labels)
 
         def run(rows: np.ndarray, attempt: int) -> Tensor:
-            return self.make(self.noise(streams, rows, attempt), torch.as_tensor(labels[rows]).to(self.device))
+            return make(self.noise(streams, rows, attempt), torch.as_tensor(labels[rows]).to(self.device))
 
         hint = f"at generator.cfg={self.options['cfg']:g}; fit longer (generator.train_steps)"
         batch = self.options["sample_batch"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -41,9 +41,11 @@ class DDPM(LabelDiffusion):
     """
 
     version = 1
-    TIERS = label_options.tiers(tiny={"steps": 20}, base={"steps": 25}, paper={"steps": 250, "sampler": "ddim"})
+    TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = label_options.tiers(
+        tiny={"steps": 20}, base={"steps": 25}, paper={"steps": 250, "sampler": "ddim"}
+    )
     fit_options: ClassVar[frozenset[str] | None] = label_options.FIT | OWN_FIT
-    bound: ClassVar[float] = 1.0  # of x0
+    bound: ClassVar[float | None] = 1.0  # of x0
 
     def __init__(
         self,

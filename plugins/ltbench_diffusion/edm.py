@@ -76,9 +76,9 @@ class EDM(LabelDiffusion):
     def facts(self) -> dict[str, Any]:
         return {"prediction": "edm"}
 
-    def measure(self, bank: Tensor) -> None:
+    def measure(self, x: Tensor) -> None:
         if self.options["sigma_data"] is None:
-            values = to_signed(bank) if bank.dtype == torch.uint8 else bank.float()
+            values = to_signed(x) if x.dtype == torch.uint8 else x.float()
             self.sigma_data = max(float(values.std()), 1e-3)
 
     def adopt(self, manifest: dict[str, Any]) -> None:
