@@ -45,9 +45,11 @@ class BenchContext(Context):
         self.train, self.seed, self.device = train, seed, torch.device("cpu")
         self.task = Task(num_classes, names, counts, train.images.shape[1:])
 
-    @property
-    def unlabeled(self) -> ImageTable | None:
-        return None
+    def pool(self, sources: Any) -> Any:
+        raise NotImplementedError(sources)
+
+    def fit_generator(self, spec: Any) -> Any:
+        raise NotImplementedError(spec)
 
     def component(self, slot: str) -> Any:
         raise NotImplementedError(slot)
@@ -61,7 +63,14 @@ class BenchContext(Context):
     def autocast(self) -> Any:
         return contextlib.nullcontext()
 
-    def steps(self, name: str, total: int, owner: Stateful, options: Mapping[str, Any] | None = None) -> Iterator[int]:
+    def steps(
+        self,
+        name: str,
+        total: int,
+        owner: Stateful,
+        options: Mapping[str, Any] | None = None,
+        data: str | None = None,
+    ) -> Iterator[int]:
         for step in range(total):
             torch.manual_seed(int(self.rng(name, step).integers(2**63)))
             yield step

@@ -202,8 +202,11 @@ def _dataset(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any], A
         raise UserError(f"dataset.imbalance must be a ratio of at least 1, got {axes['imbalance']!r}")
     component = plugins().registry.get("dataset", name)
     component.check_options(options)
-    instance = component.build(**options)
     shown = {**({"shuffle_labels": True} if axes["shuffle_labels"] else {}), **options}
+    tail = component.value.tail_option
+    if tail and axes["imbalance"] is not None:
+        options[tail] = min(options.get(tail, component.defaults()[tail]), axes["imbalance"])
+    instance = component.build(**options)
     suffix = "".join(f"+{k}={Path(str(v)).name if k == 'path' else v}" for k, v in sorted(shown.items()))
     return component.id + suffix, {"name": component.id, **component.defaults(), **options, **axes}, instance
 

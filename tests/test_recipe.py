@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ltbench.errors import UnknownName, UserError
@@ -257,3 +258,13 @@ class Slotless:
 
     slots = frozenset()
     owns = {"optimizer": "its own"}  # noqa: RUF012
+
+
+@pytest.mark.parametrize(("asked", "ratio"), [(None, 20), (50, 20), (20, 20), (5, 5), (1, 1)])
+def test_a_data_set_that_cuts_its_own_tail_follows_a_smaller_imbalance(asked, ratio):
+    overrides = {} if asked is None else {"dataset.imbalance": asked}
+    draft, source = resolve("ce", "digits-lt", "quick", 0, overrides)
+    assert source.ratio == draft.recipe["dataset"]["ratio"] == ratio
+    assert draft.dataset == "digits-lt"
+    counts = np.bincount(source.load(None, 8).labels, minlength=10)
+    assert (counts[0] - 68) / (counts[9] - 68) == pytest.approx(ratio, rel=0.05)

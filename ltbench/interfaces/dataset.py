@@ -115,6 +115,7 @@ class Dataset(ABC):
     how_to_get: ClassVar[str] = ""
     official_counts: Mapping[str, tuple[int, ...]] | None = None  # "all" or part name -> images per class
     scheme: str = "stratified"  # the split used when the protocol does not name another
+    tail_option: ClassVar[str] = ""  # the option by which it cuts its own tail; a smaller dataset.imbalance lowers it
     augment: Mapping[str, Any] = {}  # overrides of the protocol's augmentation that labels demand (digits: no flip)
 
     @abstractmethod

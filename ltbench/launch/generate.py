@@ -64,8 +64,12 @@ def generate(
 ) -> str:
     """Fit (or find in the cache), draw, write; returns one line that says what was asked and what was kept.
 
-    Guided generators are steered by the reference classifier. UserError where `out` holds files already.
+    Guided generators are steered by the reference classifier. Started by torchrun or `accelerate launch`, all processes
+    fit and the first one draws. UserError where `out` holds files already.
     """
+    from ltbench.engine import processes
+
+    processes.join()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder; name a new one with --out, or remove it")
     job = gather({"generator": generator}, dataset, protocol, seed, overrides or {}, data_root, device)
@@ -75,6 +79,8 @@ def generate(
     context = open_context(job, out, device, report)
     spec = job.cell.recipe["generator"]
     built = context.fit_generator(spec)
+    if processes.rank():
+        return f"process {processes.rank()} has helped to fit"
     images, labels, guide = _draw(built, wanted, context)
     fits = dict(sorted(context.fits.items()))
     facts = {"generator": spec["name"], "seed": seed, "fit": "+".join(key[:12] for key in fits.values())}

@@ -24,6 +24,7 @@ class DigitsLT(Dataset):
     native_size = 8
     channels = 1
     scheme = "column:split"
+    tail_option = "ratio"
     augment: Mapping[str, Any] = {"flip": False, "vertical_flip": False, "rotation": 0, "shift": 1}
     licence = "CC BY 4.0"
     homepage = "https://archive.ics.uci.edu/dataset/80"
