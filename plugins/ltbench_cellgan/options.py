@@ -15,11 +15,11 @@ TIERS: Mapping[str, Mapping[str, Any]] = {
     "tiny": {
         "max_size": 32,
         "width": 8,
-        "kimg": 60,
+        "kimg": 200,
         "lr": 1e-3,
         "ema_start": 100,
         "ema": 0.99,
-        "snapshot_kimg": 10,
+        "snapshot_kimg": 20,
         "snapshot_images": 500,
     },
     "base": {

@@ -118,7 +118,7 @@ class StyleGAN2(AdversarialGenerator):
 
         o = self.options
         ws = network.styles(streams.normal(rows, (network.latent,), attempt, 0).to(self.device), labels)
-        if o["truncation"] != 1 and hasattr(self, "network"):  # snapshots are judged without
+        if o["truncation"] != 1 and network is getattr(self, "network", None):  # snapshots are judged without
             ws = truncate(ws, self._centre(network, labels), o["truncation"], o["truncation_cutoff"])
         return network.synthesis(ws, noise if o["noise"] == "random" else o["noise"])
 

@@ -18,7 +18,7 @@ TIERS: Mapping[str, Mapping[str, Any]] = {
         "most": 64,
         "latent": 64,
         "label_layers": 2,
-        "kimg": 60,
+        "kimg": 40,
         "train_batch": 64,
         "gamma": 1.0,
         "path_weight": 0.0,
