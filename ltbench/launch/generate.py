@@ -76,7 +76,7 @@ def generate(
     spec = job.cell.recipe["generator"]
     built = context.fit_generator(spec)
     images, labels, guide = _draw(built, wanted, context)
-    fits = {name: key for name, key in sorted(context.fits.items())}
+    fits = dict(sorted(context.fits.items()))
     facts = {"generator": spec["name"], "seed": seed, "fit": "+".join(key[:12] for key in fits.values())}
     names = job.data.class_names
     _write(out, images, labels, names, facts)
