@@ -18,8 +18,9 @@ GREY = ("L", "1", "LA", "I", "F", "I;16")
 
 @dataclass(frozen=True)
 class Pictures:
-    """images uint8 (n, size, size, c); labels int64 (n,), -1 without class folders; notes on what was changed."""
+    """images uint8 (n, size, size, c) of files (n,); labels int64 (n,), -1 without class folders; notes on changes."""
 
+    files: tuple[str, ...]
     images: np.ndarray
     labels: np.ndarray
     notes: tuple[str, ...]
@@ -47,7 +48,7 @@ def read_pictures(folder: Path, names: tuple[str, ...], size: int, channels: int
         ((width, height),) = sizes
         notes.append(f"images of {width}x{height} px were resized to {size} px, the size of the training images")
     decoded = decode_all(tree, files, size, channels, "synthetic images")
-    return Pictures(decoded.images, labels, (*notes, *decoded.warnings))
+    return Pictures(files, decoded.images, labels, (*notes, *decoded.warnings))
 
 
 def _labels(files: tuple[str, ...], names: tuple[str, ...], folder: Path) -> np.ndarray:

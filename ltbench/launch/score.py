@@ -62,6 +62,7 @@ class Scores:
         return int(m["n_pool"]) if pooled else int(m["n"])
 
 
+ORIGIN = ("generator", "seed", "fit", "asked", "kept", "notes")
 HIDDEN = {"n", "n_pool", "n_neighbours", "fd_floor", "rank_deficient", "classes_counted", "target_rate_class"}
 
 
@@ -81,6 +82,7 @@ def score(
     from ltbench.engine.finish import evaluate_metrics
     from ltbench.features import build_extractor, cached
     from ltbench.interfaces import GenerationRecord
+    from ltbench.metrics.features import checked
     from ltbench.models.images import resize_images
 
     job = gather({}, against, protocol, seed, overrides or {}, data_root, device)
@@ -109,8 +111,10 @@ def score(
             seed=seed,
             held_out=val.images,
         )
+        for name, extract in record.features.items():
+            checked(extract(record.images), name, names=pictures.files)
         metrics = evaluate_metrics("images", record, warnings)
-        metrics |= _infinity(record, warnings)
+        metrics |= _infinity(record)
     n = int(metrics.get("n", 0))
     described = [f"{name} ({e.preprocess}; weights {e.weights[:12]})" for name, e in chosen.items()]
     facts = {
@@ -119,15 +123,13 @@ def score(
         "floor": f"two disjoint random halves of the training part, {n} images each" if n else "none",
         "extractors": "; ".join(described),
         "held_out": f"validation part, {len(val)} images (for copy_ratio)",
-        "origin": {
-            k: v for k, v in read_manifest(folder).items() if k in ("generator", "seed", "fit", "asked", "kept")
-        },
+        "origin": {key: value for key, value in read_manifest(folder).items() if key in ORIGIN},
         "seed": seed,
     }
     return Scores(metrics, facts, tuple(warnings))
 
 
-def _infinity(record: Any, warnings: list[str]) -> dict[str, float]:
+def _infinity(record: Any) -> dict[str, float]:
     """The Frechet distance extrapolated to infinitely many fakes, where they are at least four times the dimensions."""
     from ltbench.metrics import FeatureStats, frechet_infinity, measure_names
 

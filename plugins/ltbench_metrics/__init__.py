@@ -18,6 +18,7 @@ def ltbench_register(registry: Any) -> None:
         "metric",
         "generation",
         "ltbench_metrics.generation:Generation",
-        summary="Frechet distance with its floor, target rate, diversity and nearest-neighbour copies of a pool",
-        cite="Heusel et al., NeurIPS 2017 (Frechet distance)",
+        summary="Distances with floors, precision to coverage, class consistency, diversity and copies of a pool",
+        cite="Heusel et al., NeurIPS 2017 (Frechet); Binkowski et al., ICLR 2018 (kernel); "
+        "Kynkaanniemi et al., NeurIPS 2019 (precision, recall); Naeem et al., ICML 2020 (density, coverage)",
     )

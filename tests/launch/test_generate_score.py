@@ -1,0 +1,173 @@
+"""`ltbench generate` and `ltbench score` through the command line, from the fit to the table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ltbench.cli import main
+from ltbench.errors import DataError, UserError
+from ltbench.launch.generate import Counts, class_folders
+from ltbench.launch.pictures import read_pictures
+
+SHORT = ["--protocol", "quick", "--device", "cpu", "--set", "epochs=3"]
+TINY = [
+    *("--set", "generator.train_steps=4", "--set", "generator.steps=2", "--set", "generator.widths=[8,16]"),
+    *("--set", "generator.train_batch=8"),
+]
+
+
+@pytest.fixture
+def cli(capsys):
+    def call(*args):
+        status = main([str(a) for a in args])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err and "internal error" not in captured.err
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory):
+    out = tmp_path_factory.mktemp("copies") / "images"
+    wanted = ["--generator", "real-copies", "--dataset", "digits-lt", "--count", "20", "--seed", "4"]
+    assert main(["generate", *wanted, *SHORT, "--out", str(out)]) == 0
+    return out
+
+
+def test_copies_are_written_with_their_origin(copies):
+    lines = list(csv.DictReader((copies / "manifest.csv").open()))
+    assert list(lines[0]) == ["file", "label", "class", "generator", "seed", "index", "fit"]
+    assert len(lines) == 200 and {line["generator"] for line in lines} == {"real-copies"}
+    assert all((copies / line["file"]).is_file() for line in lines) and lines[0]["seed"] == "4"
+    about = json.loads((copies / "manifest.json").read_text())
+    assert about["asked"] == about["kept"] == [20] * 10 and about["recipe"]["generator"]["name"] == "real-copies"
+    assert about["versions"]["generator:real-copies"] and about["environment"]["packages"]["torch"]
+
+
+def test_copies_are_scored_and_found_out(cli, copies):
+    status, out, _ = cli("score", copies, "--against", "digits-lt", *SHORT, "--extractor", "reference", "--json")
+    assert status == 0
+    found = json.loads(out)
+    m, name = found["metrics"], "guide-small_cnn"
+    assert m["n"] == 170 and m["n_pool"] == 200 and m[f"copy_ratio[{name}]"] == 0 and m["nearest_ratio"] == 1
+    for key in ("fd", "kd", "precision", "recall", "density", "coverage"):
+        assert np.isfinite([m[f"{key}[{name}]"], m[f"{key}_floor[{name}]"]]).all()
+    assert m["classes_counted"] == 3 and m["target_rate_macro"] > 0.2
+    assert any("may be copies" in note for note in found["notes"])
+    assert found["origin"]["generator"] == "real-copies" and "two disjoint random halves" in found["floor"]
+
+
+def test_the_table_names_n_floor_and_features(cli, copies, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in sorted(copies.glob("*/*.png"))[::4]:
+        (flat / path.name).write_bytes(path.read_bytes())
+    status, out, _ = cli("score", flat, "--against", "digits-lt", *SHORT, "--extractor", "pca64-pixels")
+    assert status == 0
+    head, _, first = out.splitlines()[:3]
+    assert head.split() == ["measure", "features", "value", "floor", "n"]
+    assert first.split()[:2] == ["fd", "pca64-pixels"] and first.split()[-1] == "50"
+    assert "without classes" in out and "per_class" not in out and "guide-small_cnn" not in out
+    assert "against: training part of digits-lt, protocol quick+epochs=3, 341 images" in out
+
+
+def test_a_guided_generator_is_steered_and_repeats_itself(cli, tmp_path):
+    def made(name, *more):
+        out = tmp_path / name
+        wanted = ["--generator", "guided-ddpm", "--dataset", "digits-lt", "--counts", "3,0,2,0,0,0,0,0,0,1"]
+        status, text, _ = cli("generate", *wanted, *SHORT, *TINY, *more, "--out", out)
+        assert status == 0 and text.startswith("asked 6 images, kept 6")
+        pixels = [np.asarray(Image.open(path)) for path in sorted(out.glob("*/*.png"))]
+        return np.stack(pixels), json.loads((out / "manifest.json").read_text())
+
+    first, about = made("a")
+    again, _ = made("b")
+    other, _ = made("c", "--seed", "1")
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert about["guide"] == "guide-small_cnn" and about["kept"] == [3, 0, 2, 0, 0, 0, 0, 0, 0, 1]
+    assert set(about["fits"]) == {"guided-ddpm/unet", "reference-guide/epochs"} and "saturated" in about["notes"]
+    status, out, _ = cli("score", tmp_path / "a", "--against", "digits-lt", *SHORT, "--json")
+    assert status == 0 and json.loads(out)["metrics"]["n"] == 6
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--generator", "real-copies"], "how many images?"),
+        (["--generator", "real-copies", "--count", "1", "--total", "5"], "how many images?"),
+        (["--generator", "real-copies", "--counts", "1,2"], "--counts names 2 classes, the data set has 10"),
+        (["--generator", "real-copies", "--counts", "a"], "--counts needs whole numbers"),
+        (["--generator", "real-copies", "--count", "0"], "at least 0 and one above"),
+        (["--generator", "real-copie", "--count", "1"], "unknown generator 'real-copie'. Did you mean real-copies"),
+    ],
+)
+def test_mistakes_of_generate(cli, tmp_path, args, text):
+    status, _, err = cli("generate", "--dataset", "digits-lt", *args, *SHORT, "--out", tmp_path / "new")
+    assert status == 2 and text in err and not (tmp_path / "new").exists()
+
+
+def test_a_full_folder_is_left_alone(cli, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    wanted = ["--generator", "real-copies", "--dataset", "digits-lt", "--count", "1"]
+    status, _, err = cli("generate", *wanted, *SHORT, "--out", tmp_path)
+    assert status == 2 and "not an empty folder" in err and [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_total_follows_the_class_mix():
+    counts = np.array([60, 30, 10])
+    assert Counts(total=10).resolve(counts).tolist() == [6, 3, 1]
+    assert Counts(total=7).resolve(counts).sum() == 7
+
+
+def test_class_folders_are_safe_and_distinct():
+    assert class_folders(("nevus", "a/b", "a b", "..")) == ["nevus", "1_a_b", "2_a_b", "3_"]
+
+
+def write(folder: Path, name: str, shape=(8, 8)) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(name))
+    Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(path)
+
+
+def test_sizes_that_differ_are_resized_with_a_note(tmp_path):
+    write(tmp_path, "a/1.png")
+    write(tmp_path, "1/2.png", (12, 12))
+    found = read_pictures(tmp_path, ("a", "b"), 8, 1)
+    assert found.images.shape == (2, 8, 8, 1) and found.labels.tolist() == [1, 0] and "2 sizes" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "channels", "text"),
+    [
+        ({}, 1, "holds no image"),
+        ({"a/1.png": (8, 8)}, 1, "holds 1 image; a measure needs at least 2"),
+        ({"a/1.png": (8, 8), "c/2.png": (8, 8)}, 1, "no classes of the data set: c; the classes are a, b"),
+        ({"a/1.png": (8, 8), "2.png": (8, 8)}, 1, "1 images beside its class folders, first 2.png"),
+        ({"a/1.png": (8, 8), "a/2.png": (8, 8)}, 3, "the data set is colour, 2 of 2 images .* are grey"),
+        ({"a/1.png": (8, 8, 3), "a/2.png": (8, 8)}, 1, "the data set is grey, 1 of 2 images .* are colour"),
+    ],
+)
+def test_folders_that_cannot_be_measured(tmp_path, files, channels, text):
+    for name, shape in files.items():
+        write(tmp_path, name, shape)
+    with pytest.raises(DataError, match=text):
+        read_pictures(tmp_path, ("a", "b"), 8, channels)
+
+
+def test_undecodable_files_and_missing_folders_are_named(cli, tmp_path):
+    write(tmp_path, "1.png")
+    (tmp_path / "2.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"2\.png"):
+        read_pictures(tmp_path, ("a", "b"), 8, 1)
+    with pytest.raises(UserError, match="is no folder"):
+        read_pictures(tmp_path / "nowhere", ("a", "b"), 8, 1)
+    status, _, err = cli("score", tmp_path / "nowhere", "--against", "digits-lt", *SHORT)
+    assert status == 2 and "is no folder" in err
