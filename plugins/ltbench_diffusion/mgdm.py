@@ -67,7 +67,7 @@ class MGDM(Generator):
         *,
         base: str | Mapping[str, Any] = "ddpm",
         measure: str = "entropy",
-        scale: float = 5.0,
+        scale: float = 3.0,
         bridge_steps: int = 50,
         classifier_widths: Sequence[int] = (16, 32, 32),
         classifier_dropout: float = 0.0,
@@ -76,7 +76,7 @@ class MGDM(Generator):
         classifier_lr: float = 2e-3,
     ) -> None:
         choice("generator.measure", measure, MEASURES)
-        number("generator.scale", scale, example=5)
+        number("generator.scale", scale, example=3)
         whole("generator.bridge_steps", bridge_steps, 2, 999, example=50)
         wholes("generator.classifier_widths", classifier_widths, example="[16,32]")
         number("generator.classifier_dropout", classifier_dropout, high=1)
