@@ -67,10 +67,8 @@ def test_a_backbone_from_a_file(images):
     whole = extractor.features(images[:5])
     extractor.batch = 2
     assert whole.shape == (5, 1280) and extractor.features(images[:5]) == pytest.approx(whole, rel=1e-4, abs=1e-5)
-    assert (
-        extractor.name.startswith("tv-mobilenetv2_100-")
+    assert extractor.name.startswith("tv-mobilenetv2_100-")
     assert measure_names(extractor.name, extractor.weights)[0] == "fd"
-    )
 
 
 def test_other_inception_weights_are_never_fid(images, inception):
