@@ -83,7 +83,7 @@ def test_sizes(tmp_path: Path) -> None:
 
 
 def test_a_collapsed_autoencoder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NonFinite, match="collapsed|loss is"):
+    with pytest.raises(NonFinite, match=r"collapsed|loss is"):
         fitted(tmp_path, "ldm", **{**AE, "ae_steps": 100}, ae_lr=1e30)
 
 
