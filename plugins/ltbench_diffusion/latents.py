@@ -27,7 +27,8 @@ def latent_examples(
 ) -> Examples:
     """Latents of uint8 images (n, H, W, c) at size px, with those of the mirrored images where flip.
 
-    moments: images (B, c, size, size) in [-1, 1] -> mean and sd of their latents, each (B, zc, h, w). A mirrored latent is no mirrored image.
+    moments: images (B, c, size, size) in [-1, 1] -> mean and sd of their latents, each (B, zc, h, w).
+    A mirrored latent is no mirrored image.
     """
     means: list[Tensor] = []
     sds: list[Tensor] = []
