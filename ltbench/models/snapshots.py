@@ -10,7 +10,7 @@ from torch import nn
 
 from ltbench.errors import DataError
 from ltbench.interfaces import ImageTable, ReferenceModel
-from ltbench.metrics.distances import frechet_from_features
+from ltbench.metrics import frechet_from_features
 
 
 class Snapshots:

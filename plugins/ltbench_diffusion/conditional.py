@@ -169,7 +169,12 @@ class LabelDiffusion(Generator):
         return getattr(self, "_notes", {})
 
     def save(self, folder: str | Path) -> None:
-        """Write the fitted network, what it predicts and what it was trained on where `unet_path` can load it."""
+        """Write the fitted network, what it predicts and what it was trained on where `unet_path` can load it.
+
+        UserError for a model of latents, whose network alone is not enough.
+        """
+        if self.shape != self.image_shape():
+            raise UserError("a model of latents is not its network alone, so it cannot be saved for unet_path")
         save_unet(self.net, folder, train_ids=self.train_ids, **self.facts())
 
     def _load(self, path: str, context: Context) -> Any:

@@ -17,12 +17,23 @@ from ltbench_diffusion.training import DiffusionTraining
 class Examples:
     """x (n, c, h, w), uint8 pixels or float latents, with labels int64 (n,), drawn with P(k) ~ n_k^power.
 
-    mirror: half of the drawn inputs are mirrored. DataError for a class without an image.
+    mirror: half of the drawn inputs are mirrored. sd, shaped as x: normal noise of this spread is drawn anew with every
+    batch, as the posterior of an autoencoder asks. DataError for a class without an image.
     """
 
-    def __init__(self, x: Tensor, labels: np.ndarray, context: Context, *, power: float, mirror: bool) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        labels: np.ndarray,
+        context: Context,
+        *,
+        power: float,
+        mirror: bool,
+        sd: Tensor | None = None,
+    ) -> None:
         self.x, self.labels = x.to(context.device), torch.as_tensor(labels).to(context.device)
         self.rows = TrainingRows(labels, context.task.class_names, power)
+        self.sd = None if sd is None else sd.to(context.device)
         self.null, self.mirror = context.task.num_classes, mirror
 
     def batch(self, n: int, p_uncond: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -30,6 +41,8 @@ class Examples:
         picked = self.rows.rows(n).to(self.x.device)
         x0 = self.x[picked]
         x0 = to_signed(x0) if x0.dtype == torch.uint8 else x0.float()
+        if self.sd is not None:
+            x0 = x0 + self.sd[picked] * torch.randn_like(x0)
         if self.mirror:
             x0 = torch.where(torch.rand(n, 1, 1, 1, device=x0.device) < 0.5, x0.flip(3), x0)
         null = torch.rand(n, device=x0.device) < p_uncond

@@ -15,7 +15,7 @@ from ltbench_diffusion.examples import Examples
 
 @torch.no_grad()
 def latent_examples(
-    encode: Callable[[Tensor], Tensor],
+    moments: Callable[[Tensor], tuple[Tensor, Tensor]],
     images: np.ndarray,
     labels: np.ndarray,
     context: Context,
@@ -27,12 +27,16 @@ def latent_examples(
 ) -> Examples:
     """Latents of uint8 images (n, H, W, c) at size px, with those of the mirrored images where flip.
 
-    encode: images (B, c, size, size) in [-1, 1] -> latents (B, zc, h, w). A mirrored latent is no mirrored image.
+    moments: images (B, c, size, size) in [-1, 1] -> mean and sd of their latents, each (B, zc, h, w).
+    A mirrored latent is no mirrored image.
     """
-    parts: list[Tensor] = []
+    means: list[Tensor] = []
+    sds: list[Tensor] = []
     for mirrored in (False, True) if flip else (False,):
         for start in range(0, len(images), batch):
             x = to_signed(resized(images[start : start + batch], (size, size)).to(context.device))
-            parts.append(encode(x.flip(3) if mirrored else x).float().cpu())
+            mean, sd = moments(x.flip(3) if mirrored else x)
+            means.append(mean.float().cpu())
+            sds.append(sd.float().cpu())
     repeated = np.concatenate([labels, labels]) if flip else labels
-    return Examples(torch.cat(parts), repeated, context, power=power, mirror=False)
+    return Examples(torch.cat(means), repeated, context, power=power, mirror=False, sd=torch.cat(sds))

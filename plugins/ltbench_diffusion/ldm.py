@@ -127,7 +127,7 @@ class LDM(DDPM):
         self.autoencoder: Autoencoder = fit_autoencoder(source, context, self.autoencoder_options, size=self.side)
         self.shape, self.channels = self.autoencoder.shape, table.images.shape[3]
         return latent_examples(
-            self.autoencoder.encode,
+            self.autoencoder.moments,
             table.images,
             table.labels,
             context,

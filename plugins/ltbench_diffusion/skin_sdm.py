@@ -108,7 +108,7 @@ class SkinSDM(DDPM):
         self.shape = (unet.in_channels, size // factor, size // factor)
         self.image_side, self.channels = max(table.images.shape[1:3]), table.images.shape[3]
         return latent_examples(
-            self.pipe.encode,
+            self.pipe.moments,
             table.images,
             table.labels,
             context,

@@ -35,10 +35,11 @@ class StableDiffusion:
         """Pixels of an image per pixel of a latent."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Images (B, 1 or 3, H, W) in [-1, 1] -> mean latents (B, zc, h, w), scaled."""
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, 1 or 3, H, W) in [-1, 1] -> mean and sd of the scaled latents, each (B, zc, h, w)."""
         colour = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
-        return self.vae.encode(colour).latent_dist.mean * self.vae.config.scaling_factor
+        posterior, scale = self.vae.encode(colour).latent_dist, self.vae.config.scaling_factor
+        return posterior.mean * scale, posterior.std * scale
 
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents -> images (B, 3, H, W), nominally in [-1, 1]."""
