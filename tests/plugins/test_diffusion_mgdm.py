@@ -135,7 +135,7 @@ def test_scale_zero_returns_the_image_of_the_base(tmp_path: Path) -> None:
     assert float(exact.max()) < 0.05 and float(exact.mean()) < 0.02
     coarse = mgdm(tmp_path, context, base, scale=0.0, bridge_steps=20)
     assert float(exact.mean()) < float(bridge_error(coarse).mean())
-    images, labels = draw(mgdm(tmp_path, context, base, scale=0.0, bridge_steps=50))
+    images, labels = draw(mgdm(tmp_path, context, base, scale=0.0, bridge_steps=250))
     plain, same = draw(context.fit_generator({**BASE, **base}))
     assert np.array_equal(labels, same)
     assert np.abs(images.astype(int) - plain.astype(int)).mean() < 2.6  # 0.02 of the range
