@@ -12,6 +12,7 @@ from ltbench.interfaces import Context
 from ltbench.models.adversarial import AdversarialGenerator
 from ltbench.models.drawing import Streams
 from ltbench_cellgan import options
+from ltbench_cellgan.layers import rescale
 from ltbench_cellgan.networks import CODE, CellDiscriminator, CellGenerator
 from ltbench_cellgan.training import CellTraining
 
@@ -20,14 +21,15 @@ class CellGAN(AdversarialGenerator):
     """CellGAN (Shen et al. 2023, MICCAI): FastGAN made class-conditional, with skip-layer global context.
 
     size in px, a power of two from 8 to 256 (None: nearest to the image's side, at most max_size); width, channels of
-    the 256 px maps; context: the global-context blocks; kimg, length in thousand images; train_batch; lr; ema, decay of
-    the average, and ema_start, its first iteration; r1, weight of the penalty, and r1_every, iterations between its
-    steps, whose weight is r1 r1_every; label_power, classes drawn as n_k^power (1 as they are, 0 balanced); hflip and
-    vflip (None: as the protocol's augmentation); snapshot_kimg between snapshots (0: keep the last) and snapshot_images
-    drawn for each; sample_batch. Flaws of the public code, off: misaligned_crops, feature crops up to 15 px beside the
-    image crops they rebuild; stale_average, an average that starts from the initial weights. Its R1 in every iteration
-    is r1_every=1. Labels of made images follow those of the real ones. A guide is ignored. Raises UserError for values
-    out of range.
+    the 256 px maps; context: the global-context blocks; class_norm: spectral norm in the generator's class path;
+    start_gain, Xavier gain of normalised weights, which matters only beside lr; kimg, length in thousand images;
+    train_batch; lr; ema, decay of the average, and ema_start, its first iteration; r1, weight of the penalty, and
+    r1_every, iterations between its steps, whose weight is r1 r1_every; label_power, classes drawn as n_k^power (1 as
+    they are, 0 balanced); hflip and vflip (None: as the protocol's augmentation); snapshot_kimg between snapshots (0:
+    keep the last) and snapshot_images drawn for each; sample_batch. Flaws of the public code, off: misaligned_crops,
+    feature crops up to 15 px beside the image crops they rebuild; stale_average, an average that starts from the
+    initial weights. Its R1 in every iteration is r1_every=1. Labels of made images follow those of the real ones. A
+    guide is ignored. Raises UserError for values out of range.
     """
 
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = options.TIERS
@@ -47,6 +49,8 @@ class CellGAN(AdversarialGenerator):
         max_size: int = 64,
         width: int = 32,
         context: bool = True,
+        class_norm: bool = True,
+        start_gain: float = 0.02,
         kimg: float = 1000,
         train_batch: int = 64,
         lr: float = 2.5e-4,
@@ -76,8 +80,10 @@ class CellGAN(AdversarialGenerator):
 
     def game(self, o: Mapping[str, Any], context: Context) -> CellTraining:
         shape = (o["size"], self.channels, self.num_classes)
-        g = CellGenerator(*shape, width=o["width"], context=o["context"])
+        g = CellGenerator(*shape, width=o["width"], context=o["context"], class_norm=o["class_norm"])
         d = CellDiscriminator(*shape, width=o["width"])
+        for network in (g, d):
+            rescale(network, o["start_gain"])
         return CellTraining(g.to(self.device), d.to(self.device), o)
 
     def advice(self) -> str:

@@ -22,6 +22,21 @@ def normed(layer: nn.Module) -> nn.Module:
     return parametrizations.spectral_norm(layer, eps=SN_EPS)
 
 
+def plain(layer: nn.Linear) -> nn.Module:
+    """The layer with Xavier-normal weights that keep the variance through a leaky ReLU, and zero bias."""
+    nn.init.xavier_normal_(layer.weight, gain=nn.init.calculate_gain("leaky_relu", 0.2))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+@torch.no_grad()
+def rescale(network: nn.Module, gain: float) -> None:
+    """Give fresh spectrally normalised weights another Xavier gain: outputs stay, Adam's relative steps change."""
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            module.parametrizations.weight.original.mul_(gain / START_GAIN)
+
+
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
     """Spectrally normalised convolution without bias, padded to keep the size at stride 1."""
     return normed(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False))
@@ -45,11 +60,14 @@ def adaptive_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 
 
 class UpBlock(nn.Module):
-    """Nearest doubling, class-conditional normalisation, leaky ReLU, 3x3 convolution."""
+    """Nearest doubling, class-conditional normalisation, leaky ReLU, 3x3 convolution.
 
-    def __init__(self, inputs: int, outputs: int, code: int) -> None:
+    class_norm: spectral norm of the layer that makes gains and offsets of the class code.
+    """
+
+    def __init__(self, inputs: int, outputs: int, code: int, *, class_norm: bool = True) -> None:
         super().__init__()
-        self.scale = normed(nn.Linear(code, 2 * inputs))
+        self.scale = (normed if class_norm else plain)(nn.Linear(code, 2 * inputs))
         self.conv = conv(inputs, outputs, 3)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ CELLGAN: dict[str, Any] = {
         "generator.train_batch": "code",
         "generator.label_power": "code",
         "generator.context": "paper",
+        "generator.class_norm": "code",
+        "generator.start_gain": "code",
         "generator.r1": "code",
         "generator.r1_every": "assumed",
         "generator.misaligned_crops": "assumed",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ltbench_cellgan.layers import GlobalContext, UpBlock, conv, normed
+from ltbench_cellgan.layers import GlobalContext, UpBlock, conv, normed, plain
 
 CODE = 128  # width of z and of the class code
 G_WIDTHS: Mapping[int, int] = {4: 16, 8: 16, 16: 8, 32: 8, 64: 4, 128: 2, 256: 1}  # times the base width
@@ -35,21 +35,32 @@ def one_hot(labels: Tensor, classes: int, like: Tensor) -> Tensor:
 class CellGenerator(nn.Module):
     """z (B, 128) and labels (B,) -> images (B, c, size, size) in [-1, 1].
 
-    z enters at 4x4 only, the class through the normalisation of every block; there is no other noise.
+    z enters at 4x4 only, the class through the normalisation of every block; there is no other noise. class_norm:
+    spectral norm on the way of the class too, which bounds the norm of all gains and offsets of a block together.
     """
 
-    def __init__(self, size: int, image_channels: int, classes: int, *, width: int = 32, context: bool = True) -> None:
+    def __init__(
+        self,
+        size: int,
+        image_channels: int,
+        classes: int,
+        *,
+        width: int = 32,
+        context: bool = True,
+        class_norm: bool = True,
+    ) -> None:
         super().__init__()
         self.classes = classes
         sides = [2**i for i in range(2, int(math.log2(size)) + 1)]
         channels = {side: G_WIDTHS[side] * width for side in sides}
         mapping: list[nn.Module] = []
         for i in range(4):
-            mapping += [normed(nn.Linear(CODE if i else classes, CODE)), nn.LeakyReLU(0.2)]
+            layer = nn.Linear(CODE if i else classes, CODE)
+            mapping += [normed(layer) if class_norm else plain(layer), nn.LeakyReLU(0.2)]
         self.mapping = nn.Sequential(*mapping)
         self.start = normed(nn.ConvTranspose2d(CODE, channels[4], 4, bias=False))
         self.blocks = nn.ModuleDict(
-            {str(side): UpBlock(channels[side // 2], channels[side], CODE) for side in sides[1:]}
+            {str(side): UpBlock(channels[side // 2], channels[side], CODE, class_norm=class_norm) for side in sides[1:]}
         )
         self.contexts = nn.ModuleDict(
             {f"{a}-{b}": GlobalContext(channels[a], channels[b]) for a, b in context_pairs(size) if context}

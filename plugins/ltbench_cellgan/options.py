@@ -15,8 +15,10 @@ TIERS: Mapping[str, Mapping[str, Any]] = {
     "tiny": {
         "max_size": 32,
         "width": 8,
-        "kimg": 200,
+        "kimg": 120,
         "lr": 1e-3,
+        "start_gain": 1.0,
+        "class_norm": False,
         "ema_start": 100,
         "ema": 0.99,
         "snapshot_kimg": 20,
@@ -38,7 +40,7 @@ TIERS: Mapping[str, Mapping[str, Any]] = {
         "snapshot_images": 5000,
     },
 }
-FLAGS = ("context", "misaligned_crops", "stale_average")
+FLAGS = ("context", "class_norm", "misaligned_crops", "stale_average")
 
 
 def check(values: Mapping[str, Any]) -> None:
@@ -49,7 +51,7 @@ def check(values: Mapping[str, Any]) -> None:
     for name in ("width", "train_batch", "r1_every", "snapshot_images", "sample_batch"):
         whole(f"generator.{name}", values[name], 1)
     whole("generator.ema_start", values["ema_start"], 0)
-    for name in ("kimg", "lr"):
+    for name in ("kimg", "lr", "start_gain"):
         number(f"generator.{name}", values[name], ends="()")
     for name in ("r1", "snapshot_kimg"):
         number(f"generator.{name}", values[name])

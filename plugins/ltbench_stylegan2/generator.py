@@ -116,9 +116,11 @@ class StyleGAN2(AdversarialGenerator):
         def noise(layer: int, side: int) -> Tensor:
             return streams.normal(rows, (1, side, side), attempt, layer + 1).to(self.device)
 
-        o = self.options
+        o, fitted = self.options, network is getattr(self, "network", None)
         ws = network.styles(streams.normal(rows, (network.latent,), attempt, 0).to(self.device), labels)
-        if o["truncation"] != 1 and network is getattr(self, "network", None):  # snapshots are judged without
+        if not fitted:  # a snapshot: options of sampling, with which fits are shared, must not choose it
+            return network.synthesis(ws, noise)
+        if o["truncation"] != 1:
             ws = truncate(ws, self._centre(network, labels), o["truncation"], o["truncation_cutoff"])
         return network.synthesis(ws, noise if o["noise"] == "random" else o["noise"])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ltbench_cellgan.generator import CellGAN
-from ltbench_cellgan.layers import GlobalContext, adaptive_norm, conv, normed, pooled, settle
+from ltbench_cellgan.layers import GlobalContext, adaptive_norm, conv, normed, plain, pooled, rescale, settle
 from ltbench_cellgan.losses import augmented, hinge, r1_penalty, reconstruction, shifted
 from ltbench_cellgan.networks import CODE, CellDiscriminator, CellGenerator, context_pairs, patch_logits
 from ltbench_cellgan.options import TIERS
@@ -117,6 +117,69 @@ def test_weights_start_small_and_normalised() -> None:
     norm = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
     assert float(norm) == pytest.approx(1.0, abs=0.1)
     assert torch.equal(normed(nn.Linear(4, 4)).bias.detach(), torch.zeros(4))
+
+
+def test_another_start_gain_scales_raw_weights_and_leaves_the_outputs() -> None:
+    g, d = networks()
+    z, labels, x = torch.randn(3, CODE), torch.tensor([0, 1, 1]), torch.rand(3, 1, 16, 16)
+    others = copy.deepcopy(g), copy.deepcopy(d)
+    for network, other in zip((g, d), others, strict=True):
+        rescale(other, 0.5)
+        settle(network)
+        settle(other)
+    raw, scaled = (net.start.parametrizations.weight.original for net in (g, others[0]))
+    assert torch.allclose(scaled, 25 * raw)
+    with torch.no_grad():
+        assert torch.allclose(g(z, labels), others[0](z, labels), rtol=1e-3, atol=1e-6)
+        assert torch.allclose(d(x, labels), others[1](x, labels), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("class_norm", [True, False])
+def test_spectral_norm_bounds_how_far_classes_can_differ(class_norm: bool) -> None:
+    torch.manual_seed(0)
+    g = CellGenerator(8, 1, 3, width=2, class_norm=class_norm)
+    layers = [*g.mapping[::2], g.blocks["8"].scale]
+    with torch.no_grad():
+        for layer in layers:  # as after training that did what it could to tell classes apart
+            raw = layer.parametrizations.weight.original if class_norm else layer.weight
+            raw.mul_(100)
+    settle(g)
+    with torch.no_grad():
+        shifts = g.blocks["8"].scale(g.mapping(torch.eye(3)))
+    apart = float(torch.pdist(shifts).max())
+    assert apart <= 2**0.5 * 1.01 if class_norm else apart > 100  # inputs of norm 1, each map at most 1-Lipschitz
+
+
+def test_plain_layers_keep_the_variance() -> None:
+    torch.manual_seed(0)
+    layer = plain(nn.Linear(400, 400))
+    with torch.no_grad():
+        assert float(F.leaky_relu(layer(torch.randn(2000, 400)), 0.2).square().mean()) == pytest.approx(1, rel=0.02)
+    assert not layer.bias.detach().any()
+
+
+def test_classes_are_learned_with_the_options_of_the_tiny_tier() -> None:
+    """Four half-bright images after 100 iterations; share of right ones: 1.0, with paper's values 0.22, chance 0.25."""
+    tiny = TIERS["tiny"]
+    torch.manual_seed(0)
+    g = CellGenerator(8, 1, 4, width=4, class_norm=tiny["class_norm"])
+    d = CellDiscriminator(8, 1, 4, width=4)
+    for network in (g, d):
+        rescale(network, tiny["start_gain"])
+    training = CellTraining(g, d, {**OPTIONS, "lr": tiny["lr"], "ema_start": 0})
+    halves = torch.full((4, 1, 8, 8), -0.8)
+    halves[0, :, :, :4] = halves[1, :, :, 4:] = halves[2, :, :4] = halves[3, :, 4:] = 0.8
+    for i in range(100):
+        torch.manual_seed(i)
+        labels = torch.randint(0, 4, (32,))
+        real = (halves[labels] + 0.1 * torch.randn(32, 1, 8, 8)).clamp(-1, 1)
+        training.step(i, real, labels, lambda n: torch.randint(0, 4, (n,)), nullcontext)
+    training.prepare()
+    wanted = torch.arange(4).repeat(50)
+    with torch.no_grad():
+        made = training.average(torch.randn(200, CODE), wanted)
+    nearest = (made[:, None] - halves[None]).square().flatten(2).sum(2).argmin(1)
+    assert float((nearest == wanted).float().mean()) > 0.9
 
 
 def test_r1_of_the_sum_of_patch_logits() -> None:
@@ -446,6 +509,8 @@ def test_a_class_without_images_and_wrong_counts(tmp_path: Path) -> None:
         ("misaligned_crops", None),
         ("stale_average", 1),
         ("context", "no"),
+        ("class_norm", 1),
+        ("start_gain", 0),
         ("snapshot_kimg", -1),
     ],
 )
@@ -457,6 +522,7 @@ def test_options_out_of_range_are_named(option: str, value: Any) -> None:
 def test_parity_options_are_off_and_tiers_build() -> None:
     defaults = CellGAN().options
     assert not defaults["misaligned_crops"] and not defaults["stale_average"] and defaults["r1_every"] == 16
+    assert defaults["class_norm"] and defaults["start_gain"] == 0.02
     for tier in TIERS.values():
         ltbench.build("generator", "cellgan", **tier)
     assert set(defaults) - CellGAN.fit_options == {"sample_batch"}

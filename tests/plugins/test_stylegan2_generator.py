@@ -212,6 +212,23 @@ def test_only_sampling_options_share_a_fit() -> None:
         ltbench.build("generator", "stylegan2-ada", **tier)
 
 
+def test_options_of_sampling_do_not_choose_the_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Training.step
+
+    def noisy(self: Training, i: int, *rest: Any) -> None:
+        step(self, i, *rest)
+        for conv in self.average.synthesis.convs:
+            conv.strength.data.fill_(0.5)  # so that noise counts
+
+    monkeypatch.setattr(Training, "step", noisy)
+    ways: tuple[dict[str, Any], ...] = ({}, {"noise": "none"}, {"noise": "const"}, {"truncation": 0.2})
+    distances = [
+        fitted(tmp_path / str(i), kimg=0.02, snapshot_kimg=0.02, **way).notes()["snapshot_distance"]
+        for i, way in enumerate(ways)
+    ]
+    assert len(set(distances)) == 1
+
+
 def test_a_class_without_images_is_an_error(tmp_path: Path) -> None:
     context = tiny_context(tmp_path, generator=spec())
     kept = context.train.labels != 2
