@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ltbench_losses.eql import tail_classes
 
 from ltbench.results.verify import verify
 
@@ -34,14 +35,18 @@ def test_every_cell_of_a_data_set_verifies(dataset: str) -> None:
 
 def test_no_two_methods_give_the_same_predictions() -> None:
     same: dict[tuple[str, ...], dict[str, bool]] = defaultdict(dict)
+    no_tail = set()  # data sets without a tail class, where the equalization loss is cross-entropy
     for cell in CELLS:
         record = json.loads((cell / "result.json").read_text())
         facts, epochs = record["cell"], record["cell"]["recipe"]["protocol"]["epochs"]
         with np.load(cell / "predictions.npz") as stored:
             digest = hashlib.sha256(stored["probs"].tobytes()).hexdigest()
+        if facts["method"] == "eql" and not tail_classes(record["data"]["train_counts"]).any():
+            no_tail.add(facts["dataset"])
         early = record["selection"]["epoch"] < math.floor(SWITCH * epochs)
         same[facts["dataset"], facts["protocol"], str(facts["seed"]), digest][facts["method"]] = early
-    for methods in same.values():
+    for (dataset, *_), methods in same.items():
         for pair in map(frozenset, itertools.combinations(methods, 2)):
             alike = pair in EQUAL_BEFORE_THE_SWITCH and all(methods[method] for method in pair)
-            assert pair in EQUAL_IN_THEORY or alike, set(pair)
+            equalized = pair == {"ce", "eql"} and dataset in no_tail
+            assert pair in EQUAL_IN_THEORY or alike or equalized, set(pair)
