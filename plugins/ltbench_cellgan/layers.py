@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,10 +32,9 @@ def plain(layer: nn.Linear) -> nn.Module:
 @torch.no_grad()
 def rescale(network: nn.Module, gain: float) -> None:
     """Give fresh spectrally normalised weights another Xavier gain: outputs stay, Adam's relative steps change."""
-    for module in network.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            stored: Any = module.parametrizations
-            stored.weight.original.mul_(gain / START_GAIN)
+    for name, raw in network.named_parameters():
+        if name.endswith("parametrizations.weight.original"):
+            raw.mul_(gain / START_GAIN)
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
