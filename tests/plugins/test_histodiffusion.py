@@ -253,7 +253,7 @@ def test_any_number_of_steps_starts_in_noise():
 
 def test_the_decoder_depends_on_its_classifier_and_no_pretraining_on_the_pixels(tmp_path):
     spec = tiny_options("generator", "histodiffusion", decoder_tuning=True)
-    longer, fits = {"epochs": 2}, {}
+    longer, fits = {"epochs": 3}, {}
     for name, protocol in (("short", {}), ("long", longer)):
         context = tiny_context(tmp_path, generator=spec, protocol=protocol)
         context.fit_generator(context.recipe["generator"])
