@@ -53,7 +53,7 @@ def _images(
 ) -> tuple[np.ndarray, str]:
     """Images uint8 (n, size, size, c) of a source and what identifies them."""
     if source == "in-domain":
-        return table.images[splits.train], digest(np.array(table.content), splits.train)
+        return table.images[splits.train], digest(np.array([table.content or digest(table.images)]), splits.train)
     if source == "own":
         found = dataset.unlabeled(root, size)
         if found is None:

@@ -24,7 +24,7 @@ class Prepared:
     """What the engine trains on: train at the stored size, val and test centre-cropped to the image size.
 
     train_counts: int64 (C,) after all cuts. splits: rows of the whole table before the cuts. content: hash of images,
-    labels and ids (and of the parts, where a file names them). unlabeled: loads the images without labels.
+    labels and ids (and of the parts, where a file names them). pool: gathers images without labels.
     """
 
     train: ImageTable

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed as dist
 
+from ltbench.errors import UserError
 
-def join() -> None:
-    """Meet the other processes that the launcher started; nothing where there is only this one."""
+PATIENCE = timedelta(days=7)  # the first process may wait for a fit that another run works on
+
+
+def join(device: str = "auto") -> None:
+    """Meet the other processes that the launcher started; nothing where there is only this one.
+
+    UserError where they are more than the devices ("cpu": any number).
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    place, devices = int(os.environ.get("LOCAL_RANK", "0")), 0 if device == "cpu" else torch.cuda.device_count()
+    if 0 < devices <= place:
+        raise UserError(
+            f"process {place} has no device of its own, there are {devices}; start {devices} processes, "
+            "or use --device cpu"
+        )
+    if devices:
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if devices else "gloo", timeout=PATIENCE)
 
 
 def leave() -> None:

@@ -41,6 +41,7 @@ class ReferenceModel(Protocol):
     """A classifier trained once on the real training part, apart from the one under test."""
 
     name: str
+    weights: str  # what identifies its fit: a phase that learns from it puts this in its key
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, C) of uint8 images (n, H, W, c) of any size."""

@@ -69,9 +69,9 @@ def generate(
     """
     from ltbench.engine import processes
 
-    processes.join()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder; name a new one with --out, or remove it")
+    processes.join(device)  # behind the look at the folder, which the first process fills
     job = gather({"generator": generator}, dataset, protocol, seed, overrides or {}, data_root, device)
     wanted = counts.resolve(job.data.train_counts)
     for warning in job.data.warnings:
@@ -79,6 +79,8 @@ def generate(
     context = open_context(job, out, device, report)
     spec = job.cell.recipe["generator"]
     built = context.fit_generator(spec)
+    if built.guided:
+        context.reference("guide")  # on all processes: a fit takes each of them
     if processes.rank():
         return f"process {processes.rank()} has helped to fit"
     images, labels, guide = _draw(built, wanted, context)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltbench.errors import DataError, NonFinite
+from ltbench.errors import DataError, LtbenchError, NonFinite
 from ltbench.models.images import to_uint8
 from ltbench.options import number
 
@@ -61,9 +61,12 @@ def draw_images(
             part = rows[start : start + batch]
             try:
                 x = run(part, attempt)
-            except torch.cuda.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError as error:
                 if batch == 1:
-                    raise
+                    raise LtbenchError(
+                        "the device's memory does not suffice to draw a single image; free it, draw smaller images "
+                        "(generator.max_size), or use --device cpu"
+                    ) from error
                 torch.cuda.empty_cache()
                 batch //= 2
                 continue

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,6 @@ class AutoencoderOptions:
     perceptual_weight: float = 1.0
     adversarial_weight: float = 0.0
     adversarial_start: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)  # what else the phase depends on
 
     def __post_init__(self) -> None:
         if self.widths:

@@ -31,6 +31,7 @@ class LabelDiffusion(Generator):
     conditional = True
     options: dict[str, Any]
     shape: tuple[int, int, int]  # (c, h, w) of what the network sees
+    learned: Examples  # what it was fitted on
 
     @abstractmethod
     def objective(self, net: Any, x0: Tensor, labels: Tensor) -> Tensor:
@@ -69,12 +70,12 @@ class LabelDiffusion(Generator):
         self.num_classes, self.device, self.autocast = context.task.num_classes, context.device, context.autocast
         self.train_ids, self.stopped = table.ids, -1
         self.flip = bool(context.recipe["protocol"]["augment"]["flip"]) if o["flip"] is None else o["flip"]
-        examples = self.examples(table, context)
-        self.measure(examples.x)
+        self.learned = self.examples(table, context)
+        self.measure(self.learned.x)
         if o.get("unet_path"):
             self.net = self._load(o["unet_path"], context).to(self.device).eval().requires_grad_(False)
         else:
-            self.net = self.train(examples, context)
+            self.net = self.train(self.learned, context)
 
     def network(self) -> Any:
         """The network to train, x (B, c, h, w), t (B,), class_labels (B,) -> .sample (B, c, h, w)."""

@@ -132,7 +132,8 @@ def check(values: dict[str, Any]) -> None:
             f"generator.sigma_min must be below sigma_max={values['sigma_max']:g}, got {values['sigma_min']:g}"
         )
     interval = values["cfg_interval"]
-    if interval is not None and not (len(interval) == 2 and 0 <= interval[0] < interval[1]):
+    pair = isinstance(interval, (list, tuple)) and [type(v) in (int, float) for v in interval] == [True, True]
+    if interval is not None and not (pair and 0 <= interval[0] < interval[1]):
         raise UserError(
             f"generator.cfg_interval must be two noise levels, the lower one first, got {interval!r}; "
             "for example --set generator.cfg_interval=[0.3,5]"

@@ -75,10 +75,10 @@ def tiers(**own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def check(values: Mapping[str, Any]) -> None:
-    """Raise UserError naming the first option whose value cannot be used, of those present."""
-    for name in ("max_size", "size"):
-        if values.get(name) is not None:
-            whole(f"generator.{name}", values[name], 4, example=32)
+    """Raise UserError naming the first option whose value cannot be used."""
+    whole("generator.max_size", values["max_size"], 4, example=32)
+    if values["size"] is not None:
+        whole("generator.size", values["size"], 4, example=32)
     for name in ("blocks", "train_steps", "train_batch", "sample_batch"):
         whole(f"generator.{name}", values[name], 1)
     for name in ("attention", "warmup"):

@@ -11,6 +11,7 @@ from torch import Tensor
 from ltbench.data.tables import digest
 from ltbench.errors import UserError
 from ltbench.interfaces import Context, ImagePool, ImageTable
+from ltbench.options import wholes
 from ltbench_diffusion import label_options
 from ltbench_diffusion.autoencoder import Autoencoder, AutoencoderOptions, fit_autoencoder
 from ltbench_diffusion.ddpm import DDPM, OWN_FIT
@@ -101,7 +102,7 @@ class LDM(DDPM):
     ) -> None:
         values = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.autoencoder_options = AutoencoderOptions(
-            widths=tuple(ae_widths),
+            widths=() if ae_widths in ([], ()) else tuple(wholes("generator.ae_widths", ae_widths, example="[16,32]")),
             latent_channels=latent_channels,
             steps=ae_steps,
             batch=ae_batch,

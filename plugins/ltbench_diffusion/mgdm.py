@@ -94,7 +94,6 @@ class MGDM(Generator):
         self.base = base
         ts = bridge_timesteps(base.abar, self.bridge_steps)
         self.ts, self.at = ts, levels(base.abar, ts)[:-1]
-        examples = base.examples(table, context)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(context.rng("classifier-start").integers(2**63)))
             widths = fit_shape(base.shape[1], base.shape[1], self.widths)[1]
@@ -107,8 +106,9 @@ class MGDM(Generator):
             total=self.steps,
             warmup=self.steps // 20,
         )
-        key = {**base.facts(), **base.data_key(), "label_power": base.options["label_power"]}
-        self.classifier = learn(training, examples, context, name="classifier", batch=self.batch, key=key)
+        own = {"widths": self.widths, "dropout": self.dropout, "batch": self.batch, "lr": self.lr}
+        key = {**base.facts(), **base.data_key(), "label_power": base.options["label_power"], "classifier": own}
+        self.classifier = learn(training, base.learned, context, name="classifier", batch=self.batch, key=key)
 
     def sample(
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator

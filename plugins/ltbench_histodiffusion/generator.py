@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,6 +14,7 @@ from ltbench_diffusion.schedules import alphas_cumprod
 from ltbench_diffusion.unet import fit_shape
 from torch import Tensor
 
+from ltbench.data.tables import digest
 from ltbench.errors import ContractError, NonFinite
 from ltbench.interfaces import Context, Generator, Guide, ImagePool, ImageTable
 from ltbench.models.drawing import Streams, TrainingRows, draw_images, wanted_labels
@@ -105,7 +105,8 @@ class HistoDiffusion(Generator):
         o = self.options
         self.num_classes, self.device, self.autocast = context.task.num_classes, context.device, context.autocast
         self.abar, self.channels = alphas_cumprod(o["schedule"]), table.images.shape[3]
-        pool = context.pool(o["pool"]) if o["pretrain"] else ImagePool((table.images,), own_content(table), ("train",))
+        own = ImagePool((table.images,), digest(table.images, table.ids), ("train",))
+        pool = context.pool(o["pool"]) if o["pretrain"] else own
         self.setting = self._setting(pool, context, max(table.images.shape[1:3]))
         self.coder, self.size = self.setting.coder, self.setting.size
         self.unet = fit_unet(self.setting, context)
@@ -190,8 +191,3 @@ class HistoDiffusion(Generator):
     def notes(self) -> dict[str, float]:
         """dropped: images drawn again; zeroed: (image, step) pairs without a finite gradient."""
         return self._notes
-
-
-def own_content(table: ImageTable) -> str:
-    """A hash of the ids of these images."""
-    return hashlib.sha256("\0".join(table.ids.tolist()).encode()).hexdigest()

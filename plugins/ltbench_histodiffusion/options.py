@@ -160,8 +160,9 @@ def check(values: Mapping[str, Any]) -> None:
             "--set generator.sampler=ddpm, or --set generator.form=score"
         )
     autoencoder_options({**values, "autoencoder": "kl"}, IDENTITY)
-    if not isinstance(values["pool"], (list, tuple)) or not values["pool"]:
+    pool = values["pool"]
+    if not isinstance(pool, (list, tuple)) or not pool or not all(isinstance(source, str) for source in pool):
         raise UserError(
-            f"generator.pool must be a list of sources of images without labels, got {values['pool']!r}; for example "
+            f"generator.pool must be a list of sources of images without labels, got {pool!r}; for example "
             """--set generator.pool='["in-domain"]'"""
         )

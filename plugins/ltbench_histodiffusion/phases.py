@@ -119,7 +119,8 @@ def tune_decoder(setting: Setting, table: ImageTable, rows: TrainingRows, contex
     terms_of = AutoencoderTraining(coder.net, setting.ae, table.images.shape[3], context.device)
     tuning = DecoderTuning(coder, terms_of.reconstruction, judge.log_prob, lr=o["decoder_lr"], ce_weight=o["ce_weight"])
     images, labels = resized(table.images, (setting.size,) * 2), torch.from_numpy(np.array(table.labels))
-    for step in context.steps("decoder", total, tuning, options=setting.key(*options.DECODER, "label_power")):
+    key = {**setting.key(*options.DECODER, "label_power"), "judge": judge.weights}
+    for step in context.steps("decoder", total, tuning, options=key):
         drawn = rows.rows(o["decoder_batch"])
         x = to_signed(images[drawn].to(context.device))
         terms = tuning.step(x, labels[drawn].to(context.device), context.autocast())

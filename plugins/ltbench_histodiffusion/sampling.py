@@ -14,8 +14,7 @@ FORMS = ("score", "mean_shift")
 
 def kept_steps(steps: int, offset: int = 1) -> list[int]:
     """The times visited, falling to `offset`: 996, 991, .., 1 for 200 steps, as in the released code."""
-    spacing = T // steps
-    return [min(i * spacing + offset, T - 1) for i in reversed(range(steps))]
+    return [min(i * T // steps + offset, T - 1) for i in reversed(range(steps))]
 
 
 def guided(

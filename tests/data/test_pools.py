@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,15 @@ def test_held_out_images_are_found_by_their_pixels(own, tmp_path):
     source = folder_of(np.concatenate([test_image, 255 - test_image]), tmp_path / "leak")
     with pytest.raises(DataError, match="holds 1 validation or test images, first 'test000'"):
         gather(own, [source], tmp_path)
+
+
+def test_a_table_without_a_content_hash_is_told_apart_by_its_pixels(own, tmp_path):
+    dataset, table, splits = own
+    bare, other = replace(table, content=""), replace(table, content="", images=255 - table.images)
+    first, again, changed = (
+        gather((dataset, t, splits), ["in-domain"], tmp_path).content for t in (bare, replace(bare), other)
+    )
+    assert first == again != changed
 
 
 def test_other_channels_are_converted(own, tmp_path):

@@ -7,10 +7,13 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import ltbench.engine.fits as fits
 from ltbench.engine import processes
+from ltbench.errors import UserError
+from ltbench.launch.generate import Counts, generate
 from ltbench.testing.tiny import tiny_context, tiny_options
 
 OPTIONS = {"train_steps": 4, "ae_steps": 3, "train_batch": 8, "ae_batch": 8, "adversarial_weight": 0.5}
@@ -70,6 +73,41 @@ def test_two_processes_fit_as_one_does(tmp_path):
     assert not (tmp_path / "killed" / "2.pt").exists()
     spawn(tmp_path / "killed")
     compare(tmp_path / "one", tmp_path / "killed")
+
+
+def steered(rank: int, world: int, port: int, folder: str) -> None:
+    """`ltbench generate` with a generator that the reference classifier steers, on this process."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ["LTBENCH_CACHE"] = f"{folder}/cache"
+    torch.set_num_threads(1)
+    tiny = {"train_steps": 2, "steps": 2, "widths": [8, 16], "train_batch": 8}
+    said = generate(
+        "guided-ddpm",
+        "digits-lt",
+        Counts(count=1),
+        Path(folder, "images"),
+        protocol="quick",
+        overrides={"epochs": 1, **{f"generator.{key}": value for key, value in tiny.items()}},
+        device="cpu",
+        report=lambda text: None,
+    )
+    Path(folder, f"said{rank}").write_text(said)
+    processes.leave()
+
+
+def test_all_processes_help_to_fit_the_guide(tmp_path):
+    torch.multiprocessing.spawn(steered, (2, free_port(), str(tmp_path)), nprocs=2)
+    assert (tmp_path / "said0").read_text().startswith("asked 10 images, kept 10")
+    assert (tmp_path / "said1").read_text() == "process 1 has helped to fit"
+    assert len(list((tmp_path / "images").glob("*/*.png"))) == 10
+
+
+def test_more_processes_than_devices_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="process 2 has no device of its own, there are 2; start 2 processes"):
+        processes.join()
 
 
 def test_alone_nothing_waits():

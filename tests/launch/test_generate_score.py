@@ -97,6 +97,24 @@ def test_a_guided_generator_is_steered_and_repeats_itself(cli, tmp_path):
     assert status == 0 and json.loads(out)["metrics"]["n"] == 6
 
 
+def test_a_generator_wraps_another(cli, tmp_path, caplog):
+    wanted = ["--generator", "selective", "--set", "generator.base=ddpm", "--dataset", "digits-lt", "--count", "2"]
+    tiny = [part.replace("generator.", "generator.base.") for part in TINY]
+    few = ["--set", "generator.limit=2", *SHORT]
+    status, text, _ = cli("generate", *wanted, *tiny, *few, "--out", tmp_path / "out")
+    about = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    kept = sum(about["kept"])
+    assert status == 0 and text.startswith(f"asked 20 images, kept {kept}") and about["asked"] == [2] * 10
+    assert set(about["fits"]) == {"ddpm/unet", "reference-guide/epochs"}
+    assert about["notes"]["generated"] == 40 and about["notes"]["missing"] == 20 - kept
+    assert len(list((tmp_path / "out").glob("*/*.png"))) == kept and (
+        kept == 20 or "selection fell short" in caplog.text
+    )
+    strict = ["--set", "generator.on_shortfall=error", "--set", "generator.min_confidence=0.999"]
+    status, _, err = cli("generate", *wanted, *tiny, *few, *strict, "--out", tmp_path / "strict")
+    assert status != 0 and "selection fell short" in err and "raise generator.limit=2" in err
+
+
 @pytest.mark.parametrize(
     ("args", "text"),
     [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.errors import DataError, NonFinite, UserError
+from ltbench.errors import DataError, LtbenchError, NonFinite, UserError
 from ltbench.models.drawing import Streams, TrainingRows, draw_images, wanted_labels
 from ltbench.models.images import resize_images, to_signed, to_uint8
 from ltbench.options import choice, number, whole, wholes
@@ -62,6 +62,12 @@ def test_the_batch_is_halved_where_memory_ends():
 
     assert len(draw_images(5, (1, 2, 2), run, batch=8, hint="")[0]) == 5
     assert sizes == [5, 4, 2, 2, 1]
+
+    def never(rows, attempt):
+        raise torch.cuda.OutOfMemoryError("no")
+
+    with pytest.raises(LtbenchError, match="does not suffice to draw a single image"):
+        draw_images(5, (1, 2, 2), never, batch=8, hint="")
 
 
 @pytest.mark.parametrize(("power", "expected"), [(1.0, [0.9, 0.1]), (0.5, [0.75, 0.25]), (0.0, [0.5, 0.5])])

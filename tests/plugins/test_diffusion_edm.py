@@ -124,6 +124,8 @@ def test_divergence_is_an_error(tmp_path: Path) -> None:
         ({"sigma_data": 0.0}, r"generator\.sigma_data must be"),
         ({"p_std": 0.0}, r"generator\.p_std must be"),
         ({"cfg_interval": [5, 0.3]}, r"generator\.cfg_interval must be two noise levels"),
+        ({"cfg_interval": 3}, r"generator\.cfg_interval must be two noise levels"),
+        ({"cfg_interval": ["a", "b"]}, r"generator\.cfg_interval must be two noise levels"),
         ({"cfg": 2.0, "p_uncond": 0.0}, r"cfg=2 mixes in predictions without a class"),
     ],
 )

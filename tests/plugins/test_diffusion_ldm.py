@@ -78,8 +78,14 @@ def test_a_killed_fit_ends_as_an_uninterrupted_one(tmp_path: Path, monkeypatch: 
 def test_mgdm_works_in_latents(tmp_path: Path) -> None:
     spec = {"name": "mgdm", "base": {"name": "ldm", **SMALL, **AE}, "bridge_steps": 4}
     small = {"classifier_widths": [8], "classifier_steps": 2, "classifier_batch": 4}
-    images, _ = draw(tiny_context(tmp_path).fit_generator({**spec, **small}))
+    context = tiny_context(tmp_path)
+    generator = context.fit_generator({**spec, **small})
+    images, _ = draw(generator)
     assert images.shape == (7, 16, 16, 3)
+    assert set(context.fits) == {"ldm/autoencoder", "ldm/unet", "mgdm/classifier"}  # the base's latents, no others
+    alone = tiny_context(tmp_path).fit_generator(spec["base"])
+    x = torch.rand(2, *alone.shape)
+    assert torch.equal(generator.base.decode(x), alone.decode(x))
 
 
 def test_sizes(tmp_path: Path) -> None:
@@ -97,6 +103,8 @@ def test_a_collapsed_autoencoder_is_an_error(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"ae_widths": [0]}, r"generator\.ae_widths must be"),
+        ({"ae_widths": 3}, r"generator\.ae_widths must be"),
+        ({"max_size": None}, r"generator\.max_size must be"),
         ({"latent_channels": 0}, r"generator\.latent_channels must be"),
         ({"ae_lr": 0}, r"generator\.ae_lr must be"),
         ({"cfg": 2.0, "p_uncond": 0.0}, r"cfg=2 mixes in predictions without a class"),

@@ -190,6 +190,21 @@ def test_a_killed_classifier_ends_as_an_uninterrupted_one(tmp_path: Path, monkey
     assert np.array_equal(draw(whole)[0], draw(taken_up)[0])
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"classifier_widths": [8]}, {"classifier_dropout": 0.5}, {"classifier_batch": 4}, {"classifier_lr": 1e-4}],
+)
+def test_another_classifier_is_another_fit(tmp_path: Path, other: dict[str, Any]) -> None:
+    first, second = tiny_context(tmp_path), tiny_context(tmp_path)
+    mgdm(tmp_path, first)
+    mgdm(tmp_path, second, **other)
+    assert first.fits["ddpm/unet"] == second.fits["ddpm/unet"]
+    assert first.fits["mgdm/classifier"] != second.fits["mgdm/classifier"]
+    sampling = tiny_context(tmp_path)
+    mgdm(tmp_path, sampling, measure="margin", scale=1.0, bridge_steps=5)
+    assert sampling.fits == first.fits
+
+
 def test_no_images_at_all(tmp_path: Path) -> None:
     images, labels = draw(mgdm(tmp_path), (0, 0, 0))
     assert images.shape == (0, 16, 16, 3) and len(labels) == 0

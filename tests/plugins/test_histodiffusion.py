@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,11 +243,39 @@ def test_a_killed_phase_ends_equal(tmp_path, monkeypatch):
     assert np.array_equal(draw(whole), draw(again))
 
 
+def test_any_number_of_steps_starts_in_noise():
+    abar = alphas_cumprod("scaled-linear-ldm")
+    for steps in (3, 7, 300, 501, 700, 1000):
+        times = kept_steps(steps)
+        assert len(times) == steps and times[-1] == 1 and times == sorted(times, reverse=True)
+        assert steps < 100 or abar[times[0]] < 0.001
+
+
+def test_the_decoder_depends_on_its_classifier_and_no_pretraining_on_the_pixels(tmp_path):
+    spec = tiny_options("generator", "histodiffusion", decoder_tuning=True)
+    longer, fits = {"epochs": 3}, {}
+    for name, protocol in (("short", {}), ("long", longer)):
+        context = tiny_context(tmp_path, generator=spec, protocol=protocol)
+        context.fit_generator(context.recipe["generator"])
+        fits[name] = context.fits
+    assert fits["short"]["histodiffusion/unet"] == fits["long"]["histodiffusion/unet"]
+    assert fits["short"]["reference-guide/epochs"] != fits["long"]["reference-guide/epochs"]
+    assert fits["short"]["histodiffusion/decoder"] != fits["long"]["histodiffusion/decoder"]
+    contents = []
+    for shift in (0, 1):
+        context = tiny_context(tmp_path, generator=spec)
+        context.train = replace(context.train, images=context.train.images + np.uint8(shift))
+        context.fit_generator({**context.recipe["generator"], "pretrain": False})
+        contents.append(context.fits["histodiffusion/autoencoder"])
+    assert contents[0] != contents[1]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
         ({"form": "mean_shift"}, UserError, r"generator.sampler=ddpm"),
         ({"pool": []}, UserError, "generator.pool must be a list of sources"),
+        ({"pool": [3]}, UserError, "generator.pool must be a list of sources"),
         ({"scale": -1}, UserError, "generator.scale must be a number of at least 0"),
         ({"steps": 1}, UserError, "generator.steps must be a whole number of at least 2"),
         ({"autoencoder": "vq"}, UserError, "auto, identity, kl"),
