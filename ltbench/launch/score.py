@@ -33,12 +33,15 @@ class Scores:
         return to_json({**self.facts, "metrics": self.metrics, "notes": list(self.notes)}).rstrip()
 
     def table(self) -> str:
-        """One line a measure: features, value, floor and n; then what is compared, and the notes."""
+        """One line a measure: features, value, floor and n; then each in words, what is compared, and the notes."""
         from tabulate import tabulate
 
-        lines = tabulate(self._rows(), headers=["measure", "features", "value", "floor", "n"], floatfmt=".4g")
+        rows = self._rows()
+        lines = tabulate(rows, headers=["measure", "features", "value", "floor", "n"], floatfmt=".4g")
+        shown = dict.fromkeys(row[0] for row in rows)
+        words = [f"{name}: {MEANING[plain_name(name)]}" for name in shown if plain_name(name) in MEANING]
         compared = [f"{key}: {self.facts[key]}" for key in ("images", "against", "floor", "extractors")]
-        return "\n".join([lines, "", *compared, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([lines, "", *words, "", *compared, *(f"note: {note}" for note in self.notes)])
 
     def _rows(self) -> list[list[Any]]:
         m, rows = self.metrics, []
@@ -63,7 +66,28 @@ class Scores:
 
 
 ORIGIN = ("generator", "seed", "fit", "asked", "kept", "notes")
+MEANING = {
+    "fd": "Frechet distance of n images to n training images, each in its own class mix; it sees a difference in mix",
+    "fd_matched": "of all images to all training images weighted to the class mix of the images; has no floor",
+    "fd_infinity": "of all images to all training images unweighted, extrapolated to infinitely many images; no floor",
+    "fd_macro": "mean over the counted classes of the distance within a class, in the leading principal axes",
+    "kd": "kernel distance (as KID, not times 1000) of the same images as fd; may be below 0",
+    "kd_macro": "mean over the counted classes of the kernel distance within a class",
+    "precision": "share of images within a 3-nearest-neighbour ball of a training image",
+    "recall": "share of training images within a 3-nearest-neighbour ball of an image",
+    "density": "mean number of 5-nearest-neighbour balls of training images around an image, over 5; may exceed 1",
+    "coverage": "share of training images whose 5-nearest-neighbour ball holds an image",
+    "copy_ratio": "nearness to training images over that of validation images: 0 for copies, about 1 for new ones",
+    "target_rate": "share of images that the judge gives their class; _tail: of the three rarest classes",
+    "diversity_ratio": "spread of pixels within a class over that of training images",
+    "nearest_ratio": "share of images nearer in pixels to a training image than 99 % of those are to each other",
+}
 HIDDEN = {"n", "n_pool", "n_neighbours", "fd_floor", "rank_deficient", "classes_counted", "target_rate_class"}
+
+
+def plain_name(measure: str) -> str:
+    """The measure's name where FID and KID are called Frechet and kernel distance like all others."""
+    return re.sub("^(f|k)id", r"\1d", measure)
 
 
 def score(

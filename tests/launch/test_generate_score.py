@@ -14,12 +14,15 @@ from ltbench.cli import main
 from ltbench.errors import DataError, UserError
 from ltbench.launch.generate import Counts, class_folders
 from ltbench.launch.pictures import read_pictures
+from ltbench.launch.score import MEANING, Scores
 
 SHORT = ["--protocol", "quick", "--device", "cpu", "--set", "epochs=3"]
 TINY = [
     *("--set", "generator.train_steps=4", "--set", "generator.steps=2", "--set", "generator.widths=[8,16]"),
     *("--set", "generator.train_batch=8"),
 ]
+
+FACTS = dict.fromkeys(("images", "against", "floor", "extractors"), "")
 
 
 @pytest.fixture
@@ -76,6 +79,16 @@ def test_the_table_names_n_floor_and_features(cli, copies, tmp_path):
     assert first.split()[:2] == ["fd", "pca64-pixels"] and first.split()[-1] == "50"
     assert "without classes" in out and "per_class" not in out and "guide-small_cnn" not in out
     assert "against: training part of digits-lt, protocol quick+epochs=3, 341 images" in out
+    for name in ("fd", "fd_matched", "kd", "precision", "coverage", "copy_ratio", "nearest_ratio"):
+        assert out.count(f"\n{name}: ") == 1, name
+    assert "each in its own class mix" in out and "weighted to the class mix of the images" in out
+    assert "fd_macro:" not in out  # only what the table shows
+
+
+def test_the_words_of_fid_are_those_of_the_frechet_distance():
+    table = Scores({"n": 8.0, "n_pool": 9.0, "fid[x]": 1.5, "fid_matched[x]": 2.5, "kid[x]": 0.5}, FACTS, ()).table()
+    assert f"fid: {MEANING['fd']}" in table and f"fid_matched: {MEANING['fd_matched']}" in table
+    assert f"kid: {MEANING['kd']}" in table
 
 
 def test_a_guided_generator_is_steered_and_repeats_itself(cli, tmp_path):
