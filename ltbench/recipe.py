@@ -151,7 +151,7 @@ def _component(kind: str, spec: Any, tier: str, origin: str, key: str, origins: 
     if isinstance(full.get("base"), (str, Mapping)):
         full["base"] = _component(kind, full["base"], tier, origins[f"{key}.base"], f"{key}.base", origins)
     origins[f"{key}.name"] = origin
-    return {"name": component.id, **full}
+    return {"name": component.id, **component.settled(full)}
 
 
 def _assign(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -72,6 +72,11 @@ class Component:
         """Option name -> default, of the options that have one."""
         return {name: value for name, value in self.options().items() if value is not inspect.Parameter.empty}
 
+    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options without those that its class calls later ones and that are at their default."""
+        later, defaults = getattr(self.value, "later_options", frozenset()), self.defaults()
+        return {k: v for k, v in options.items() if k not in later or v != defaults[k]}
+
     def check_options_names(self, options: Mapping[str, Any]) -> None:
         """Raise UnknownName for an option that the component does not have."""
         known = self.options()

@@ -90,10 +90,10 @@ class CellContext(Context):
 
         They are shared by all cells that agree in its fit_options.
         """
-        wanted = generator.fit_options
-        key = {k: v for k, v in spec.items() if k != "name" and (wanted is None or k in wanted)}
-        version = plugins().registry.get("generator", spec["name"]).version
-        generator.fit(self.train, self.for_fit(spec["name"], {"options": key, "version": version}))
+        wanted, component = generator.fit_options, plugins().registry.get("generator", spec["name"])
+        given = component.settled({k: v for k, v in spec.items() if k != "name"})
+        key = {k: v for k, v in given.items() if wanted is None or k in wanted}
+        generator.fit(self.train, self.for_fit(spec["name"], {"options": key, "version": component.version}))
 
     def fit_generator(self, spec: str | Mapping[str, Any]) -> Generator:
         full = {"name": spec} if isinstance(spec, str) else dict(spec)

@@ -28,11 +28,14 @@ class Generator(ABC):
 
     TIERS gives option defaults for the tiers tiny, base and paper; a protocol names the tier.
     fit_options: the options on which the fit depends; None = all of them. Cells that agree in these share a fit.
+    later_options: options that joined a version after cells were measured with it. At their default, which must change
+    nothing, they stand neither in a recipe nor in the key of a fit, so those cells and fits keep their hashes.
     """
 
     version: ClassVar[int] = 1
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}, "base": {}, "paper": {}}
     fit_options: ClassVar[frozenset[str] | None] = None
+    later_options: ClassVar[frozenset[str]] = frozenset()
     guided: bool = False  # a guide steers sample(); sample(guide=None) then draws the unguided control
     conditional: bool = False  # the network itself knows the class
     pretrained: bool = False  # fit needs weights from files; without them it raises a DataError that names them

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ltbench.errors import DataError, NonFinite
+from ltbench.metrics.neighbours import nearest_distances
 
 
 def unit_features(features: np.ndarray) -> np.ndarray:
@@ -49,3 +50,21 @@ def ranked(distances: np.ndarray, labels: np.ndarray, accepted: np.ndarray, want
     """Accepted candidates of class `wanted` by distance to its centroid, ties by index, int64 (k,)."""
     rows = np.flatnonzero(accepted & (labels == wanted))
     return rows[np.argsort(distances[rows, wanted], kind="stable")]
+
+
+class CopyGuard:
+    """Tells copies of training images: those no farther from one than a share of the unseen real images is.
+
+    train (n, d) and unseen (m, d): features; share: quantile in (0, 1) of the distance of unseen images to the nearest
+    training one, for example 0.01. An exact copy is always one. DataError without unseen images.
+    """
+
+    def __init__(self, train: np.ndarray, unseen: np.ndarray, share: float) -> None:
+        if len(unseen) == 0:
+            raise DataError("the copy guard needs validation images; choose another split, or generator.copy_guard=0")
+        self.train = train
+        self.floor = float(np.quantile(nearest_distances(unseen, train), share))
+
+    def copies(self, features: np.ndarray) -> np.ndarray:
+        """Which of the candidates (n, d) are copies, bool (n,)."""
+        return nearest_distances(features, self.train) <= self.floor

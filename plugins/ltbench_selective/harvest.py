@@ -65,6 +65,7 @@ class Harvest:
             "generated": float(made),
             "kept": float(kept),
             "missing": float(self.counts.sum() - kept),
+            **{f"missing_class[{k}]": float(missing) for k, missing in enumerate(self.short()) if missing},
             "filled": float(self.filled),
             "accepted_rate": self.accepted / made if made else float("nan"),
             "kept_distance": float(np.mean(self.kept_distances)) if self.kept_distances else float("nan"),

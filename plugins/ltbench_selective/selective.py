@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,13 @@ import ltbench
 from ltbench.errors import DataError
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
 from ltbench.options import choice, number
-from ltbench_selective.filter import centroid_distances, class_centroids, nearest_is_target, unit_features
+from ltbench_selective.filter import (
+    CopyGuard,
+    centroid_distances,
+    class_centroids,
+    nearest_is_target,
+    unit_features,
+)
 from ltbench_selective.harvest import Harvest
 
 log = logging.getLogger("ltbench")
@@ -27,11 +33,14 @@ class Selective(Generator):
     alone. base: the generator (id or {name, options}). oversample: candidates of a round over images asked. limit:
     candidates at most, over images asked. reserve: the first round is made large enough for this share of the real
     images in equal parts per class, so that smaller quotas get the first places of one ranking. min_confidence: least
-    probability of the class, averaged over the image and its mirror image; 0 = off. shrink: pseudo-images at the
-    overall mean in each centroid. on_shortfall: "keep_fewer", "error" or "fill_random" (rejected candidates).
+    probability of the class, averaged over the image and, where the protocol mirrors images, its mirror image; 0 = off.
+    shrink: pseudo-images at the overall mean in each centroid. on_shortfall: "keep_fewer", "error" or "fill_random"
+    (rejected candidates). copy_guard: candidates as near to a training image as this share of the validation images is
+    at most are rejected as copies; 0 = off.
     """
 
     exact = False
+    later_options: ClassVar[frozenset[str]] = frozenset({"copy_guard"})
 
     def __init__(
         self,
@@ -43,6 +52,7 @@ class Selective(Generator):
         min_confidence: float = 0.0,
         shrink: float = 0.0,
         on_shortfall: str = "keep_fewer",
+        copy_guard: float = 0.0,
     ) -> None:
         self.base = base
         self.inner: Generator = ltbench.build("generator", base)
@@ -52,6 +62,7 @@ class Selective(Generator):
         self.min_confidence = number("generator.min_confidence", min_confidence, high=1, example=0.7)
         self.shrink = number("generator.shrink", shrink, example=2)
         self.on_shortfall = choice("generator.on_shortfall", on_shortfall, SHORTFALL)
+        self.copy_guard = number("generator.copy_guard", copy_guard, high=1, example=0.01)
         self.guided, self.conditional = self.inner.guided, self.inner.conditional
         self.value_range = self.inner.value_range  # type: ignore[misc]
         self._notes: dict[str, float] = {}
@@ -63,8 +74,11 @@ class Selective(Generator):
         self.centroids = class_centroids(features, table.labels, self.names, self.shrink)
         for k in np.flatnonzero(context.task.class_counts == 1):
             log.warning("class %r has one training image: its centroid is that image", self.names[k])
-        held_out = self.distances(context.val.images)
+        self.mirrored = bool(context.recipe["protocol"]["augment"].get("flip", False))
+        unseen = unit_features(self.reference.features(context.val.images))
+        held_out = centroid_distances(unseen, self.centroids)
         self.real_distance = float(held_out[np.arange(len(held_out)), context.val.labels].mean())
+        self.guard = CopyGuard(features, unseen, self.copy_guard) if self.copy_guard else None
         self.inner = context.fit_generator(self.base)
 
     def distances(self, images: np.ndarray) -> np.ndarray:
@@ -72,9 +86,11 @@ class Selective(Generator):
         return centroid_distances(unit_features(self.reference.features(images)), self.centroids)
 
     def confidence(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Probability of the label, (n,), averaged over each image and its mirror image."""
-        seen = self.reference.predict(images) + self.reference.predict(np.ascontiguousarray(images[:, :, ::-1]))
-        return seen[np.arange(len(labels)), labels] / 2
+        """Probability of the label, (n,), averaged over each image and, where classes allow it, its mirror image."""
+        seen = self.reference.predict(images)
+        if self.mirrored:
+            seen = (seen + self.reference.predict(np.ascontiguousarray(images[:, :, ::-1]))) / 2
+        return seen[np.arange(len(labels)), labels]
 
     def sample(
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
@@ -84,19 +100,25 @@ class Selective(Generator):
         least = math.ceil(self.reserve * self.n_real / len(counts))
         block = np.where(counts > 0, np.ceil(self.oversample * np.maximum(counts, least)), 0).astype(np.int64)
         most = np.maximum(np.floor(self.limit * counts).astype(np.int64), block)
-        harvest, attempt = Harvest(counts), 0
+        harvest, attempt, copied = Harvest(counts), 0, 0
         while (asked := np.where(harvest.short() > 0, np.minimum(block, most - harvest.made), 0)).any():
             images, labels = self.inner.sample(asked, guide=guide, rng=np.random.default_rng((seed, attempt)))
-            distances = self.distances(images)
+            features = unit_features(self.reference.features(images))
+            distances = centroid_distances(features, self.centroids)
             accepted = nearest_is_target(distances, labels)
             if self.min_confidence:
                 accepted &= self.confidence(images, labels) >= self.min_confidence
+            if self.guard:  # copies do not even fill a shortfall
+                new = ~self.guard.copies(features)
+                copied += int((~new).sum())
+                images, labels, distances, accepted = images[new], labels[new], distances[new], accepted[new]
             harvest.add(images, labels, distances, accepted, asked)
             attempt += 1
         self._shortfall(harvest, np.random.default_rng((seed, attempt)))
         self._notes = {
             **harvest.notes(),
             "real_distance": self.real_distance,
+            **({"copies": float(copied)} if self.guard else {}),
             **{f"inner_{name}": value for name, value in self.inner.notes().items()},
         }
         return harvest.images(self.channels)
@@ -119,5 +141,8 @@ class Selective(Generator):
             harvest.fill(rng)
 
     def notes(self) -> dict[str, float]:
-        """asked, generated, kept, missing, filled, accepted_rate; mean distance of kept, rejected, held-out real."""
+        """asked, generated, kept, missing, filled, accepted_rate; mean distance of kept, rejected, held-out real.
+
+        missing_class[k] of classes that fell short; copies: candidates that the copy guard refused, where it is on.
+        """
         return self._notes

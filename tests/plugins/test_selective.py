@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from ltbench_selective.filter import (
+    CopyGuard,
     centroid_distances,
     class_centroids,
     nearest_is_target,
@@ -17,6 +18,7 @@ from ltbench_selective.selective import Selective
 
 from ltbench.errors import DataError, NonFinite, UserError
 from ltbench.interfaces import Generator
+from ltbench.recipe import resolve
 from ltbench.testing.tiny import tiny_context, tiny_table
 
 UNIT = np.array([[1, 0, 0], [0.8, 0.6, 0], [0, 1, 0], [0, 0.6, 0.8]])
@@ -113,11 +115,17 @@ class Mixed(Generator):
         return (self.table.images[rows].astype(int) + noise).clip(0, 255).astype(np.uint8), labels
 
 
-def selective(tmp_path: Any, wrong: float = 1 / 3, **options: Any) -> Selective:
-    made = Selective(base=Mixed(wrong=wrong), **options)
+def selective(
+    tmp_path: Any, wrong: float = 1 / 3, base: Generator | None = None, flip: bool = True, **options: Any
+) -> Selective:
+    made = Selective(base=base or Mixed(wrong=wrong), **options)
     context = tiny_context(
         tmp_path,
-        protocol={"epochs": 40, "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0}},
+        protocol={
+            "epochs": 40,
+            "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0},
+            "augment": {"flip": flip, "rotation": 0, "shift": 1},
+        },
     )
     context.fit_generator = lambda spec: (spec.fit(context.train, context), spec)[1]
     made.fit(context.train, context)
@@ -155,6 +163,8 @@ def test_rounds_go_on_until_the_quota_is_met_or_the_limit(tmp_path, caplog):
     assert all(asked[2] == 0 for asked in Mixed.asked) and len(Mixed.asked) == 2
     missing = 12 - len(labels)
     assert missing > 0 and made.notes()["missing"] == missing
+    short = {f"missing_class[{k}]": 6.0 - (labels == k).sum() for k in (0, 1) if (labels == k).sum() < 6}
+    assert short == {key: value for key, value in made.notes().items() if key.startswith("missing_class")}
     assert "fell short" in caplog.text and "nearest centroids" in caplog.text
 
 
@@ -166,12 +176,80 @@ def test_what_to_do_about_a_shortfall(tmp_path):
     assert np.bincount(labels).tolist() == [5, 5, 5] and filled.notes()["filled"] > 0
 
 
-def test_confidence_rejects_more(tmp_path):
-    plain, sure = selective(tmp_path / "a"), selective(tmp_path / "b", min_confidence=0.9)
+class Marked:
+    """A judge whose probability of class 0 is the first pixel of the image in percent."""
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        sure = images[:, 0, 0, 0] / 100.0
+        return np.stack([sure, 1 - sure, np.zeros(len(images))], axis=1)
+
+
+def test_confidence_is_the_mean_over_an_image_and_where_allowed_its_mirror_image(tmp_path):
+    image = np.zeros((1, 16, 16, 3), np.uint8)
+    image[0, 0, 0], image[0, 0, -1] = 90, 60
+    for flip, sure in ((True, 0.75), (False, 0.9)):  # a mirrored digit says nothing about the digit
+        made = selective(tmp_path / str(flip), flip=flip)
+        made.reference = Marked()
+        assert made.confidence(image, np.array([0])) == pytest.approx([sure])
+        assert made.confidence(image, np.array([1])) == pytest.approx([1 - sure])
+
+
+def test_images_below_the_least_confidence_are_rejected(tmp_path, monkeypatch):
+    plain, sure = selective(tmp_path / "a"), selective(tmp_path / "b", min_confidence=0.5)
+    doubt = np.random.default_rng(0)
+    monkeypatch.setattr(sure, "confidence", lambda images, labels: doubt.choice([0.499, 0.5], len(labels)))
     draw(plain, [8, 8, 8])
-    images, labels = draw(sure, [8, 8, 8])
-    assert sure.notes()["accepted_rate"] <= plain.notes()["accepted_rate"]
-    assert (sure.confidence(images, labels) >= 0.9).all()
+    draw(sure, [8, 8, 8])
+    assert sure.notes()["accepted_rate"] == pytest.approx(0.5 * plain.notes()["accepted_rate"], abs=0.2)
+    assert sure.notes()["accepted_rate"] < plain.notes()["accepted_rate"] - 0.1
+
+
+def test_copies_are_those_nearer_than_unseen_images_usually_are():
+    train, unseen = np.array([[0.0, 0], [1, 0]]), np.array([[0.0, 0.1], [0, 0.2], [1, 0.3], [1, 0.4]])
+    guard = CopyGuard(train, unseen, 0.5)
+    assert guard.floor == pytest.approx(0.25)
+    found = guard.copies(np.array([[0, 0], [0, 0.24], [0, 0.26], [1, -0.2], [0.5, 0]]))
+    assert found.tolist() == [True, True, False, True, False]
+    assert CopyGuard(train, train, 0.01).copies(np.array([[1.0, 0], [1, 1e-9]])).tolist() == [True, False]
+    with pytest.raises(DataError, match="copy guard needs validation images"):
+        CopyGuard(train, unseen[:0], 0.01)
+
+
+class Memoriser(Mixed):
+    """Half of the images are training images as they are, the others of the distribution."""
+
+    def fit(self, table: Any, context: Any) -> None:
+        super().fit(table, context)
+        self.train = table
+
+    def sample(self, counts: np.ndarray, *, guide: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = super().sample(counts, guide=guide, rng=rng)
+        for i in range(0, len(labels), 2):
+            images[i] = self.train.images[rng.choice(np.flatnonzero(self.train.labels == labels[i]))]
+        return images, labels
+
+
+def test_the_copy_guard_keeps_training_images_out(tmp_path):
+    def run(name: str, **options: Any) -> tuple[Selective, np.ndarray, float]:
+        made = selective(tmp_path / name, base=Memoriser(wrong=0.0), **options)
+        images = draw(made, [8, 8, 8])[0]
+        train = {image.tobytes() for image in made.inner.train.images}
+        return made, images, np.mean([image.tobytes() in train for image in images])
+
+    off, _, copied = run("off")
+    assert copied > 0.2 and "copies" not in off.notes()
+    on, images, copied = run("on", copy_guard=0.01)
+    assert copied == 0 and len(images) > 0 and on.notes()["copies"] >= 0.4 * on.notes()["generated"]
+    _, images, copied = run("filled", copy_guard=0.01, limit=2, on_shortfall="fill_random")
+    assert copied == 0 and len(images) > 0  # copies do not fill a shortfall either
+
+
+def test_an_option_that_came_later_changes_no_recipe_at_its_default():
+    def generator(**overrides: Any) -> dict[str, Any]:
+        return resolve("stylegan2-selective-50", "digits-lt", "quick", 0, overrides)[0].recipe["generator"]
+
+    assert "copy_guard" not in generator() and generator() == generator(**{"generator.copy_guard": 0})
+    assert generator(**{"generator.copy_guard": 0.01}) == {**generator(), "copy_guard": 0.01}
 
 
 def test_nothing_asked_nothing_made(tmp_path):
@@ -198,6 +276,7 @@ def test_the_inner_fit_is_shared_with_cells_that_use_it_alone(tmp_path):
         ({"limit": 1}, "generator.limit must be a number of at least 2"),
         ({"min_confidence": 1}, "below 1"),
         ({"on_shortfall": "cry"}, "keep_fewer, error, fill_random"),
+        ({"copy_guard": 1}, "generator.copy_guard must be a number of at least 0 and below 1"),
     ],
 )
 def test_bad_options(options, words):
