@@ -94,7 +94,9 @@ def from_confusion(matrix: np.ndarray) -> dict[str, Any]:
         "weighted_recall": accuracy,  # an identity
         "macro_precision": _mean(precision),
         "macro_f1": _mean(f1),
+        "weighted_f1": _weighted(f1, support),
         "macro_specificity": _mean(specificity),
+        "weighted_specificity": _weighted(specificity, support),
         "mcc": _mcc(hits.sum(axis=-1), support, predicted, total),
         "quadratic_kappa": _quadratic_kappa(matrix, support, predicted, total),
         "per_class_recall": recall,
@@ -112,6 +114,11 @@ def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 def _mean(values: np.ndarray) -> np.ndarray:
     defined = ~np.isnan(values)
     return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
+
+
+def _weighted(values: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Mean over classes in proportion to their images; nan where a class with images has no value."""
+    return _ratio(np.where(support > 0, values * support, 0.0).sum(axis=-1), support.sum(axis=-1))
 
 
 def _mcc(correct: np.ndarray, support: np.ndarray, predicted: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -6,21 +6,23 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ltbench.errors import ContractError, NonFinite
-from ltbench.interfaces import Context, Generator, Guide, ImageTable
+from ltbench.interfaces import Context, Generator, Guide, ImagePool, ImageTable
 from ltbench.models.drawing import Streams, TrainingRows, draw_images, wanted_labels
 from ltbench.models.frames import Frame
 from ltbench.models.images import to_signed
+from ltbench.models.pretraining import pretrained
 from ltbench.models.snapshots import Snapshots
 
 Draw = Callable[[int], Tensor]  # n -> labels (n,) for generated images
 Autocast = Callable[[], AbstractContextManager]
+LABELLED = frozenset({"label_power", "snapshot_kimg", "snapshot_images"})  # of the fit with labels alone
 
 
 class Training(Protocol):
@@ -67,10 +69,12 @@ class _Progress:
 class AdversarialGenerator(Generator):
     """Base of class-conditional adversarial generators; a guide is ignored.
 
-    Needs the options size, max_size, kimg, train_batch, label_power, hflip, vflip, snapshot_kimg, snapshot_images and
-    sample_batch, and a class attribute `sampling` with the options on which the fit does not depend.
+    Needs the options size, max_size, kimg, train_batch, label_power, hflip, vflip, snapshot_kimg, snapshot_images,
+    sample_batch, pretrain and pretrain_kimg, and a class attribute `sampling` with the options on which the fit does
+    not depend.
     """
 
+    later_options: ClassVar[frozenset[str]] = frozenset({"pretrain", "pretrain_kimg"})  # off where they are not true
     sampling: frozenset[str] = frozenset()
     conditional = True
     options: dict[str, Any]
@@ -82,6 +86,14 @@ class AdversarialGenerator(Generator):
     @abstractmethod
     def game(self, o: Mapping[str, Any], context: Context) -> Training:
         """Networks and optimisers, initialised from torch's global generator."""
+
+    def unlabelled_game(self, o: Mapping[str, Any], context: Context) -> Training:
+        """As `game`, for a pre-training in which every label is -1."""
+        return self.game(o, context)
+
+    @abstractmethod
+    def adopt(self, training: Any, before: Any) -> None:
+        """Take the weights of a pre-training over, in place."""
 
     @abstractmethod
     def images(self, network: Any, streams: Streams, rows: np.ndarray, labels: Tensor, attempt: int) -> Tensor:
@@ -103,11 +115,15 @@ class AdversarialGenerator(Generator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(context.rng("networks").integers(2**63)))
             training = self.game(o, context)
+        if o["pretrain"]:
+            pool = context.pool(o["pretrain"])
+            self.adopt(training, self._pretrained(pool, context))
+            o["pool"] = pool.content
         images, labels = self.frame.enter(table.images).to(self.device), torch.as_tensor(table.labels).to(self.device)
         batch = o["train_batch"]
         total = max(1, -(-round(o["kimg"] * 1000) // batch))
         every = max(1, round(o["snapshot_kimg"] * 1000 / batch))
-        for i in context.steps("gan", total, _Progress(training, snapshots), options=o):
+        for i in context.steps("gan", total, _Progress(training, snapshots), options=self._key(o)):
             if training.stopped:
                 continue
             chosen = rows.rows(batch).to(self.device)
@@ -117,11 +133,30 @@ class AdversarialGenerator(Generator):
                 self._snapshot(training, snapshots, (i + 1) * batch / 1000)
         self._finish(training, snapshots)
 
-    def fit_values(self, context: Context) -> dict[str, Any]:
-        """Every value on which the fit depends, for this context's images."""
-        o = {name: value for name, value in self.options.items() if name not in self.sampling}
+    def fit_values(self, context: Context, **given: Any) -> dict[str, Any]:
+        """Every value on which the fit depends, for this context's images; given: in place of the options."""
+        o = {name: value for name, value in (self.options | given).items() if name not in self.sampling}
         o.update(size=self.frame.size, padded=self.frame.padded)
         return self.resolved(o, context)
+
+    def _key(self, o: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that stand in the key of a phase: later options only where they are in use."""
+        return {name: value for name, value in o.items() if value or name not in self.later_options}
+
+    def _pretrained(self, pool: ImagePool, context: Context) -> Training:
+        """The training on images without labels, whose weights the fit starts from."""
+        kimg = self.options["pretrain_kimg"] or self.options["kimg"]
+        o = self.fit_values(context, kimg=kimg, **dict.fromkeys(self.later_options))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(context.rng("pretraining-networks").integers(2**63)))
+            training = self.unlabelled_game(o, context)
+
+        def real(rows: Tensor) -> Tensor:
+            images = self.frame.enter(pool.take(rows.numpy())).to(self.device)
+            return _flipped(to_signed(images), o["hflip"], o["vflip"])
+
+        key = {name: value for name, value in self._key(o).items() if name not in LABELLED}
+        return pretrained(training, pool, real, context, kimg=kimg, batch=o["train_batch"], key=key)
 
     def _snapshot(self, training: Training, snapshots: Snapshots, kimg: float) -> None:
         """Offer the average for the best snapshot; one that draws unusable images is passed over."""

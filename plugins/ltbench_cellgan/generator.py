@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from ltbench.models.drawing import Streams
 from ltbench_cellgan import options
 from ltbench_cellgan.layers import rescale
 from ltbench_cellgan.networks import CODE, CellDiscriminator, CellGenerator
-from ltbench_cellgan.training import CellTraining
+from ltbench_cellgan.training import NETWORKS, CellTraining
 
 
 class CellGAN(AdversarialGenerator):
@@ -28,8 +28,9 @@ class CellGAN(AdversarialGenerator):
     they are, 0 balanced); hflip and vflip (None: as the protocol's augmentation); snapshot_kimg between snapshots (0:
     keep the last) and snapshot_images drawn for each; sample_batch. Flaws of the public code, off: misaligned_crops,
     feature crops up to 15 px beside the image crops they rebuild; stale_average, an average that starts from the
-    initial weights. Its R1 in every iteration is r1_every=1. Labels of made images follow those of the real ones. A
-    guide is ignored. Raises UserError for values out of range.
+    initial weights. Its R1 in every iteration is r1_every=1. pretrain: sources of images without labels (see
+    `Context.pool`) for a first training of pretrain_kimg (None: as kimg) without classes. Labels of made images follow
+    those of the real ones. A guide is ignored. Raises UserError for values out of range.
     """
 
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = options.TIERS
@@ -66,6 +67,8 @@ class CellGAN(AdversarialGenerator):
         misaligned_crops: bool = False,
         stale_average: bool = False,
         sample_batch: int = 256,
+        pretrain: Sequence[str] | None = None,
+        pretrain_kimg: float | None = None,
     ) -> None:
         self.options = {name: value for name, value in locals().items() if name != "self"}
         options.check(self.options)
@@ -85,6 +88,11 @@ class CellGAN(AdversarialGenerator):
         for network in (g, d):
             rescale(network, o["start_gain"])
         return CellTraining(g.to(self.device), d.to(self.device), o)
+
+    def adopt(self, training: CellTraining, before: CellTraining) -> None:
+        """All weights: what only labels reach has had no gradient, so classes start from random weights."""
+        for name in NETWORKS:
+            getattr(training, name).load_state_dict(getattr(before, name).state_dict())
 
     def advice(self) -> str:
         return "lower generator.lr or raise generator.r1"

@@ -28,8 +28,8 @@ def context_pairs(size: int) -> list[tuple[int, int]]:
 
 
 def one_hot(labels: Tensor, classes: int, like: Tensor) -> Tensor:
-    """Labels (B,) as (B, classes) of the other tensor's type."""
-    return F.one_hot(labels, classes).to(like.dtype)
+    """Labels (B,) as (B, classes) of the other tensor's type; the label -1 is all zeros."""
+    return F.one_hot(labels + 1, classes + 1)[:, 1:].to(like.dtype)
 
 
 class CellGenerator(nn.Module):

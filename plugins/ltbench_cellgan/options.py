@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltbench.errors import UserError
+from ltbench.models import pretraining
 from ltbench.models.frames import SIZES
 from ltbench.options import choice, number, whole
 
@@ -60,3 +61,4 @@ def check(values: Mapping[str, Any]) -> None:
     for name in (*FLAGS, "hflip", "vflip"):
         if not isinstance(values[name], bool) and not (name in ("hflip", "vflip") and values[name] is None):
             raise UserError(f"generator.{name} must be true or false, got {values[name]!r}")
+    pretraining.check(values)

@@ -14,7 +14,8 @@ from ltbench_cellgan.layers import settle
 from ltbench_cellgan.losses import augmented, hinge, r1_penalty, reconstruction
 from ltbench_cellgan.networks import CODE, CellDiscriminator, CellGenerator
 
-PARTS = ("g", "d", "average", "adam_g", "adam_d")
+NETWORKS = ("g", "d", "average")
+PARTS = (*NETWORKS, "adam_g", "adam_d")
 WON = 3.0  # size of the mean logits at which the hinge has no gradient left, over about 1000 iterations
 WATCH = 16  # iterations between looks at the losses
 

@@ -13,7 +13,8 @@ class Classification(Metric):
 
     higher_is_better = {  # noqa: RUF012
         **dict.fromkeys(("macro_f1", "balanced_accuracy", "mcc", "accuracy", "macro_precision", "macro_recall"), True),
-        **dict.fromkeys(("weighted_recall", "macro_specificity", "auc", "quadratic_kappa"), True),
+        **dict.fromkeys(("weighted_recall", "weighted_f1", "weighted_specificity", "macro_specificity"), True),
+        **dict.fromkeys(("auc", "quadratic_kappa"), True),
         **dict.fromkeys(("many_accuracy", "medium_accuracy", "few_accuracy"), True),
         **dict.fromkeys(("ece", "nll", "brier"), False),
     }

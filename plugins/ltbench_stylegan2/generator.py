@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ltbench.errors import UserError
 from ltbench.interfaces import Context
 from ltbench.models.adversarial import AdversarialGenerator
 from ltbench.models.drawing import Streams
@@ -16,8 +18,11 @@ from ltbench_stylegan2 import options
 from ltbench_stylegan2.augment import UPRIGHT, Pipeline
 from ltbench_stylegan2.discriminator import Discriminator
 from ltbench_stylegan2.synthesis import GeneratorNetwork, truncate
-from ltbench_stylegan2.training import StyleGAN2Training
+from ltbench_stylegan2.training import NETWORKS, StyleGAN2Training
+from ltbench_stylegan2.transfer import transfer, trunk
 
+log = logging.getLogger("ltbench")
+RESUMED_ADA_KIMG = 100.0
 CENTRE_LATENTS = 10_000  # for the mean w of a class
 
 
@@ -32,9 +37,12 @@ class StyleGAN2(AdversarialGenerator):
     ramp); label_power, classes drawn as n_k^power (1 as they are, 0 balanced); hflip and vflip, mirrored images; ada
     (None: as the id says), pipeline (see `augment.Pipeline`; None: bgc, or without flips and turns where the protocol
     forbids them), ada_kimg (None: by kimg), ada_target, ada_ceiling; snapshot_kimg between snapshots (0: keep the last)
-    and snapshot_images drawn for each. Of sampling: truncation psi, for the first truncation_cutoff layers (None: all),
-    towards the mean w of the class or the global one (truncation_centre); noise "random", "const" or "none";
-    sample_batch. A guide is ignored. Raises UserError for values out of range.
+    and snapshot_images drawn for each; pretrain, sources of images without labels (see `Context.pool`) for a first
+    training of pretrain_kimg (None: as kimg) without classes, after which ema_ramp is off and ada_kimg, where it is
+    None, at most 100; freeze_d, layers of the discriminator, from the image on, that keep its weights. Of sampling:
+    truncation psi, for the first truncation_cutoff layers (None: all), towards the mean w of the class or the global
+    one (truncation_centre); noise "random", "const" or "none"; sample_batch. A guide is ignored. Raises UserError for
+    values out of range.
     """
 
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = options.TIERS
@@ -47,6 +55,7 @@ class StyleGAN2(AdversarialGenerator):
         "snapshot_images": 12,
     }
     adaptive: ClassVar[bool] = False
+    later_options: ClassVar[frozenset[str]] = AdversarialGenerator.later_options | {"freeze_d"}
     sampling = options.SAMPLING
 
     def __init__(
@@ -84,6 +93,9 @@ class StyleGAN2(AdversarialGenerator):
         truncation_centre: str = "class",
         noise: str = "random",
         sample_batch: int = 256,
+        pretrain: Sequence[str] | None = None,
+        pretrain_kimg: float | None = None,
+        freeze_d: int = 0,
     ) -> None:
         values = {name: value for name, value in locals().items() if name != "self"}
         options.check(values)
@@ -96,11 +108,32 @@ class StyleGAN2(AdversarialGenerator):
         upright = not context.recipe["protocol"]["augment"].get("flip", True)
         o["pipeline"] = o["pipeline"] or (UPRIGHT if upright else "bgc")
         o["gamma"] = options.auto_gamma(o["size"], o["train_batch"]) if o["gamma"] is None else o["gamma"]
-        o["ada_kimg"] = options.auto_ada_kimg(o["kimg"]) if o["ada_kimg"] is None else o["ada_kimg"]
+        most = RESUMED_ADA_KIMG if o["pretrain"] else None
+        o["ada_kimg"] = options.auto_ada_kimg(o["kimg"], most) if o["ada_kimg"] is None else o["ada_kimg"]
+        o["ema_ramp"] = 0.0 if o["pretrain"] else o["ema_ramp"]
         return o
 
     def game(self, o: Mapping[str, Any], context: Context) -> StyleGAN2Training:
-        shape, widths = (o["size"], self.channels, self.num_classes), {"base": o["base"], "most": o["most"]}
+        training = self._game(o, self.num_classes)
+        layers = trunk(training.d)
+        if (o["freeze_d"] or 0) > len(layers):
+            raise UserError(
+                f"generator.freeze_d must be at most {len(layers)}, the layers above 4 px of a discriminator for "
+                f"{o['size']} px, got {o['freeze_d']}"
+            )
+        training.frozen = layers[: o["freeze_d"] or 0]
+        return training
+
+    def unlabelled_game(self, o: Mapping[str, Any], context: Context) -> StyleGAN2Training:
+        return self._game(o, None)
+
+    def adopt(self, training: StyleGAN2Training, before: StyleGAN2Training) -> None:
+        for name in NETWORKS:
+            left = transfer(getattr(training, name), getattr(before, name))
+            log.info("not taken over from the pre-training of %s: %s", name, ", ".join(left) or "nothing")
+
+    def _game(self, o: Mapping[str, Any], classes: int | None) -> StyleGAN2Training:
+        shape, widths = (o["size"], self.channels, classes), {"base": o["base"], "most": o["most"]}
         g = GeneratorNetwork(*shape, latent=o["latent"], layers=o["layers"], **widths)
         d = Discriminator(*shape, layers=o["label_layers"], group=o["group"], residual=o["residual"], **widths)
         pipeline = Pipeline(o["pipeline"]) if o["ada"] else None

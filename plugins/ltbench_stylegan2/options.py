@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltbench.errors import UserError
+from ltbench.models import pretraining
 from ltbench.models.frames import SIZES
 from ltbench.options import choice, number, whole
 
@@ -62,9 +63,9 @@ def auto_gamma(size: int, batch: int) -> float:
     return 0.0002 * size**2 / batch
 
 
-def auto_ada_kimg(kimg: float) -> float:
-    """Images in thousands in which p may rise by 1: a share of a short run, 500 for long ones."""
-    return min(max(0.15 * kimg, 10.0), 500.0)
+def auto_ada_kimg(kimg: float, most: float | None = None) -> float:
+    """Images in thousands in which p may rise by 1: a share of a short run, `most` (500) for long ones."""
+    return min(max(0.15 * kimg, 10.0), most or 500.0)
 
 
 def check(values: Mapping[str, Any]) -> None:
@@ -99,3 +100,9 @@ def check(values: Mapping[str, Any]) -> None:
         whole("generator.truncation_cutoff", values["truncation_cutoff"], 1)
     choice("generator.truncation_centre", values["truncation_centre"], ("class", "global"))
     choice("generator.noise", values["noise"], ("random", "const", "none"))
+    pretraining.check(values)
+    if whole("generator.freeze_d", values["freeze_d"]) and not values["pretrain"]:
+        raise UserError(
+            f"generator.freeze_d must be 0 without a pre-training, got {values['freeze_d']}: the layers would keep "
+            f"their random weights; {pretraining.EXAMPLE}"
+        )

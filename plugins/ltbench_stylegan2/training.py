@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltbench.models.adversarial import Autocast, Draw
 from ltbench_stylegan2.augment import Controller, Pipeline
@@ -26,7 +26,8 @@ from ltbench_stylegan2.losses import (
 from ltbench_stylegan2.synthesis import GeneratorNetwork
 
 G_INTERVAL, D_INTERVAL, ADA_INTERVAL = 4, 16, 4  # iterations between regularisers, and between adjustments of p
-PARTS = ("g", "d", "average", "adam_g", "adam_d", "control")
+NETWORKS = ("g", "d", "average")
+PARTS = (*NETWORKS, "adam_g", "adam_d", "control")
 COLLAPSED = 5.0  # generator loss, averaged over about 100 iterations, at which the discriminator has won for good
 
 
@@ -34,8 +35,11 @@ class StyleGAN2Training:
     """Both networks, the average of the generator, optimisers, controller and counters.
 
     o: options path_weight, gamma, lr, style_mixing, ema_kimg, ema_ramp, ada_target, ada_ceiling, with gamma and
-    ada_kimg resolved. pipeline None: no augmentation. stopped: why training ended early, "" while it goes on.
+    ada_kimg resolved. pipeline None: no augmentation. stopped: why training ended early, "" while it goes on. frozen:
+    layers of the discriminator that stay as they are.
     """
+
+    frozen: Sequence[nn.Module] = ()
 
     def __init__(self, g: GeneratorNetwork, d: Discriminator, o: Mapping[str, Any], pipeline: Pipeline | None) -> None:
         self.g, self.d, self.o, self.pipeline = g.train(), d.train(), o, pipeline
@@ -66,9 +70,11 @@ class StyleGAN2Training:
                 self.control.adjust(batch * ADA_INTERVAL)
             self._watch(i)
 
-    def _train_only(self, network: torch.nn.Module) -> None:
+    def _train_only(self, network: nn.Module) -> None:
         self.g.requires_grad_(network is self.g)
         self.d.requires_grad_(network is self.d)
+        for layer in self.frozen:
+            layer.requires_grad_(False)
 
     def _seen(self, images: Tensor) -> Tensor:
         """What the discriminator sees of images; at p = 0 the pipeline is the identity."""

@@ -13,6 +13,7 @@ from ltbench.errors import UserError
 from ltbench.features import base, build_extractor, cached
 from ltbench.metrics import measure_names
 from ltbench.metrics.naming import INCEPTION_2015
+from ltbench.models.images import resize_images, resized
 
 CPU = torch.device("cpu")
 SHARED = Path(os.environ.get("LTBENCH_SHARED", Path(__file__).parents[3] / "shared"))
@@ -53,6 +54,36 @@ def test_random_seeds_differ_and_standardised_features_have_unit_sd(images):
     assert one.weights != two.weights and not np.allclose(one.features(images), two.features(images))
     spread = build_extractor("randconv-s0-std", images, CPU).features(images).std(0)
     assert ((abs(spread - 1) < 1e-6) | (spread == 0)).all() and (spread > 0).mean() > 0.5
+
+
+def test_shrinking_is_antialiased():
+    """An impulse in a corner of 4 x 4 pixels becomes 9 / 49; a row of eight pixels with one 8 becomes 2, 0."""
+    corners = np.zeros((2, 4, 4, 1), np.uint8)
+    corners[0, 0, 0], corners[0, 3, 3], corners[1, 3, 3] = 49, 245, 98
+    assert resize_images(corners, 2)[:, :, :, 0].tolist() == [[[9, 0], [0, 45]], [[0, 0], [0, 18]]]
+    row = np.zeros((1, 1, 8, 1), np.uint8)
+    row[0, 0, 1] = 80
+    assert resized(row, (1, 2)).flatten().tolist() == [20, 0]
+
+
+def test_backbone_features_are_computed_without_reduced_precision(monkeypatch, tmp_path):
+    seen = []
+
+    class Network(torch.nn.Module):
+        def forward(self, x):
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, x.dtype))
+            return x.mean((2, 3))
+
+    monkeypatch.setattr("ltbench.features.networks.build_backbone", lambda *args: Network())
+    matmul, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    extractor = build_extractor(f"tv-resnet18:{tmp_path / 'w.safetensors'}", np.zeros((4, 8, 8, 3), np.uint8), CPU)
+    matmul.allow_tf32 = True
+    try:
+        extractor.features(np.zeros((2, 8, 8, 3), np.uint8))
+        assert seen == [(False, False, torch.float32)] and matmul.allow_tf32
+    finally:
+        matmul.allow_tf32 = before
 
 
 def test_grey_images_are_repeated(images):

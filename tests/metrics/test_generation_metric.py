@@ -57,7 +57,7 @@ def test_a_good_pool(good):
     assert got["target_rate"] > 0.9 and got["target_rate_tail"] > 0.9
     assert got["fd[ref]"] < 10 * got["fd_floor[ref]"] and got["fd_floor"] == got["fd_floor[ref]"] > 0
     assert got["fd_matched[ref]"] < got["fd[ref]"] + 0.05
-    assert 0.4 < got["diversity_ratio"] < 1 and got["nearest_ratio"] <= 1
+    assert 0.4 < got["diversity_ratio"] < 1 and 0.2 < got["nearest_ratio"] < 0.7  # it varies less than the real ones
     assert got["warnings"] == [] and to_json(got) == to_json(Generation().compute(record(*good)))
 
 

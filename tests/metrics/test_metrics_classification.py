@@ -25,7 +25,7 @@ YB, SB = np.array([0, 0, 1, 1, 0, 1]), np.array([0.1, 0.4, 0.35, 0.8, 0.4, 0.4])
 PB = np.stack([1 - SB, SB], axis=1)
 SHEET_KEYS = """
 accuracy balanced_accuracy macro_recall weighted_recall macro_precision macro_f1 macro_specificity mcc auc many_accuracy
-quadratic_kappa medium_accuracy few_accuracy ece nll brier per_class_recall confusion per_class_f1 per_class_precision
+weighted_f1 weighted_specificity quadratic_kappa medium_accuracy few_accuracy ece nll brier per_class_recall confusion per_class_f1 per_class_precision
 n_absent warnings
 """.split()  # noqa: SIM905
 
@@ -47,7 +47,9 @@ def test_fixture_m1():
         "balanced_accuracy": 0.5,
         "macro_precision": 0.55357143,
         "macro_f1": 0.50183150,
+        "weighted_f1": 0.63858364,
         "macro_specificity": 0.86111111,
+        "weighted_specificity": 0.77777778,
         "mcc": 0.46714184,
         "quadratic_kappa": 0.33333333,
         "many_accuracy": 0.83333333,
@@ -91,6 +93,23 @@ def test_auc_vectors():
     assert absent["n_absent"] == 1
     single = m.classification([1] * 6, PA)
     assert math.isnan(single["auc"]) and any("auc" in w for w in single["warnings"])
+
+
+def test_the_confusion_of_the_histodiffusion_sheet():
+    confusion = np.array([[50, 5, 5], [4, 20, 6], [1, 2, 7]])
+    y, p = (np.repeat(side.ravel(), confusion.ravel()) for side in np.indices((3, 3)))
+    got = m.classification(y, np.eye(3)[p])
+    expected = {
+        "accuracy": 0.77,
+        "weighted_recall": 0.77,
+        "macro_f1": 0.690440,
+        "weighted_f1": 0.782265,
+        "macro_recall": 0.733333,
+        "macro_specificity": 0.884259,
+        "weighted_specificity": 0.882778,
+        "mcc": 0.603008,
+    }
+    assert {key: got[key] for key in expected} == pytest.approx(expected, abs=5e-7)
 
 
 def test_nll_and_brier_vectors():

@@ -105,6 +105,17 @@ def test_sample_size_bias_follows_the_sheet():
     assert np.mean(draws) == pytest.approx(17.4, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("d", "n", "published"), [(16, 100, 1.80), (16, 500, 0.343), (64, 200, 11.15), (64, 1000, 2.23)]
+)
+def test_sample_size_bias_of_one_distribution(d, n, published):
+    """Against single draws of the sheet, and where n >> d against 2 d / n for the means, d (d + 1) / 2 n beside."""
+    draws = [frechet_from_features(*np.random.default_rng(seed).normal(size=(2, n, d))) for seed in range(5)]
+    assert np.mean(draws) == pytest.approx(published, rel=0.15)
+    if n > 10 * d:
+        assert np.mean(draws) == pytest.approx((2 * d + d * (d + 1) / 2) / n, rel=0.08)
+
+
 def test_weights_replace_repetition():
     rng = np.random.default_rng(4)
     a, b = rng.normal(size=(40, 3)), rng.normal(size=(30, 3))

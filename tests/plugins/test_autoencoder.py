@@ -124,16 +124,33 @@ def test_bad_input(tmp_path, options, size, error, words):
         fitted(tmp_path, AutoencoderOptions(**{"widths": (8, 8), "batch": 4, **options}), size)
 
 
-def test_collapsed_latents_are_an_error(tmp_path):
+class Encoder:
+    """An encoder whose latents, whatever the image, are normal with this deviation."""
+
+    def __init__(self, sd: float) -> None:
+        self.sd = sd
+
+    def encode(self, x):
+        mean = torch.zeros(len(x), 3, 4, 4)
+        return type("Out", (), {"latent_dist": type("D", (), {"mean": mean, "std": mean + self.sd})()})()
+
+
+def test_the_latent_scale_is_one_over_the_deviation_of_the_latents(tmp_path):
     from ltbench_diffusion import autoencoder
 
-    class Flat:
-        def encode(self, x):
-            zero = torch.zeros(len(x), 3, 4, 4)
-            return type("Out", (), {"latent_dist": type("D", (), {"mean": zero, "std": zero})()})()
-
+    scale = autoencoder._scale(Encoder(2.5), pool(400), 16, tiny_context(tmp_path))
+    assert scale == pytest.approx(0.4, rel=0.02)
     with pytest.raises(NonFinite, match="collapsed"):
-        autoencoder._scale(Flat(), pool(), 16, tiny_context(tmp_path))
+        autoencoder._scale(Encoder(0.0), pool(), 16, tiny_context(tmp_path))
+
+
+def test_the_divergence_of_a_posterior_from_the_standard_normal():
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+    one = torch.tensor([0.5, -1.0], dtype=torch.float64).view(1, 2, 1, 1)  # mean, log variance
+    assert float(DiagonalGaussianDistribution(one).kl()) == pytest.approx(0.308939720586, abs=1e-12)
+    many = one.repeat_interleave(3, 1).expand(2, -1, 4, 4)  # summed over the latent, not averaged
+    assert DiagonalGaussianDistribution(many).kl().tolist() == pytest.approx([48 * 0.308939720586] * 2, abs=1e-10)
 
 
 def test_the_perceptual_distance_by_hand():
