@@ -24,9 +24,9 @@ PA = [[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.2, 0.6, 0.2], [0.3, 0.3, 0.4], [0.1, 
 YB, SB = np.array([0, 0, 1, 1, 0, 1]), np.array([0.1, 0.4, 0.35, 0.8, 0.4, 0.4])
 PB = np.stack([1 - SB, SB], axis=1)
 SHEET_KEYS = """
-accuracy balanced_accuracy macro_recall weighted_recall macro_precision macro_f1 macro_specificity mcc auc many_accuracy
-weighted_f1 weighted_specificity quadratic_kappa medium_accuracy few_accuracy ece nll brier per_class_recall confusion per_class_f1 per_class_precision
-n_absent warnings
+accuracy balanced_accuracy macro_recall weighted_recall macro_precision macro_f1 macro_specificity mcc auc
+many_accuracy weighted_f1 weighted_specificity quadratic_kappa medium_accuracy few_accuracy ece nll brier
+per_class_recall confusion per_class_f1 per_class_precision n_absent warnings
 """.split()  # noqa: SIM905
 
 

@@ -18,6 +18,7 @@ from ltbench.metrics import (
     kernel_distance_subsets,
     prdc,
 )
+from ltbench.metrics.neighbours import neighbour_radii
 
 X = np.array([[0, 0], [1, 0], [0, 1], [2, 1], [1, 3]])
 Y = np.array([[1, 1], [2, 0], [3, 2], [2, 4], [0, 1]])
@@ -142,6 +143,9 @@ def test_kernel_subsets():
 
 def test_prdc_vectors():
     fake = np.array([(0.5, 0), (0.2, 0.1), (9, 9), (5, 4)])
+    assert neighbour_radii(REAL, 1)[:, 0] == pytest.approx([1, 1, 1, 6.403124237], abs=1e-9)
+    found = neighbour_radii(fake, 1)[:, 0]
+    assert found == pytest.approx([0.316227766, 0.316227766, 6.403124237, 6.020797289], abs=1e-9)
     assert prdc(REAL, fake, 1) == {"precision": 1.0, "recall": 1.0, "density": 1.75, "coverage": 1.0}
     assert prdc(REAL, fake, 2) == {"precision": 1.0, "recall": 1.0, "density": 1.0, "coverage": 1.0}
     fake = np.array([(0.5, 0.1), (0.2, 0.1), (0.3, 0.4), (-9, -9), (0.6, 0.3)])
