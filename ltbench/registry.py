@@ -74,7 +74,8 @@ class Component:
 
     def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options without those that its class calls later ones and that are at their default."""
-        later, defaults = getattr(self.value, "later_options", frozenset()), self.defaults()
+        later: frozenset[str] = getattr(self.value, "later_options", frozenset())
+        defaults = self.defaults()
         return {k: v for k, v in options.items() if k not in later or v != defaults[k]}
 
     def check_options_names(self, options: Mapping[str, Any]) -> None:

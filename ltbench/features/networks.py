@@ -82,7 +82,7 @@ class Inception2015(Extractor):
 @contextmanager
 def _full_precision() -> Iterator[None]:
     """No TF32 in convolutions and matrix products: it moves distances by about 0.01."""
-    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    switches: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
     before = [switch.allow_tf32 for switch in switches]
     for switch in switches:
         switch.allow_tf32 = False
