@@ -230,7 +230,7 @@ def test_p_rises_linearly_and_stops_at_the_ceiling() -> None:
 def test_the_statistic_is_the_mean_sign_since_the_last_adjustment() -> None:
     control = Controller(kimg=500)
     control.observe(torch.tensor([1, -2, 0.3, 0, 5]))
-    assert float(control.signs) / control.seen == pytest.approx(0.4 / 2 + 0.2)  # (1 - 1 + 1 + 0 + 1) / 5
+    assert float(control.signs) / control.seen == pytest.approx(0.4)  # (1 - 1 + 1 + 0 + 1) / 5
     control.observe(torch.tensor([-1.0] * 5))
     assert float(control.signs) / control.seen == pytest.approx(-0.3)
     control.adjust(100)

@@ -73,11 +73,8 @@ def test_demodulation_of_a_3x3_kernel() -> None:
     assert close(y[3], (-2.865760310585349, -4.005983245831509, -4.188418915470894, -2.569302347421347))
 
 
-@pytest.mark.parametrize("up", [False, True])
-@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize(("up", "kernel"), [(False, 1), (False, 3), (True, 3)])
 def test_modulated_convolution_equals_the_naive_loop(up: bool, kernel: int) -> None:
-    if up and kernel == 1:
-        pytest.skip("only 3x3 kernels double the size")
     x, weight, style = seeded(3, 4, 5, 5), seeded(6, 4, kernel, kernel, seed=1), seeded(3, 4, seed=2)
     assert torch.allclose(modulated_conv(x, weight, style, up=up), naive_modulated(x, weight, style, up), atol=1e-13)
 
@@ -236,7 +233,7 @@ def test_truncation() -> None:
     part = truncate(ws, centre, 0.25, cutoff=1)
     assert torch.equal(part[:, 1:], ws[:, 1:]) and torch.equal(part[:, :1], moved[:, :1])
     assert torch.allclose(truncate(ws, ws[:, 0], 0.0), ws[:, :1].expand(-1, 4, -1))  # a centre for each sample
-    assert torch.equal(truncate(ws, centre, 1.0), ws) or torch.allclose(truncate(ws, centre, 1.0), ws)
+    assert torch.allclose(truncate(ws, centre, 1.0), ws, atol=1e-14)
 
 
 def test_noise_reaches_the_image_and_can_be_given() -> None:
