@@ -50,10 +50,10 @@ class StandardClassifier(Classifier):
 
     def build(self, context: Context) -> nn.Module:
         """The network (B, c, h, w) -> logits (B, C): a Sequential of backbone and head."""
-        size, _, channels = context.task.image_shape
+        size = context.task.image_shape[0]
         protocol = context.recipe["protocol"]
         path = getattr(context, "weights_path", None)
-        channels_in = 3 if protocol["weights"] != "none" else channels
+        channels_in = input_channels(context)
         backbone = build_backbone(protocol["backbone"], channels_in, size, protocol["weights"], path)
         self.channels_in = channels_in
         features = int(getattr(backbone, "num_features"))  # noqa: B009
@@ -76,18 +76,11 @@ class StandardClassifier(Classifier):
         return [{"params": [p for p in self.net.parameters() if p.requires_grad]}]
 
     def _normalisation(self, context: Context) -> tuple[Any, Any]:
-        """ImageNet's for pre-trained weights, else the training images' own mean and sd a channel."""
-        if context.recipe["protocol"]["weights"] != "none":
-            return IMAGENET
-        images = context.train.images[:: max(1, len(context.train) // 2000)]
-        values = images.reshape(-1, images.shape[3]).astype(np.float64) / 255
-        return values.mean(0).astype(np.float32), np.maximum(values.std(0), 1e-3).astype(np.float32)
+        return normalisation(context)
 
     def prepare(self, x: Tensor) -> Tensor:
         """[0, 1] to the network's input: channels repeated where it expects three, normalised."""
-        if x.shape[1] == 1 and self.channels_in == 3:
-            x = x.expand(-1, 3, -1, -1)
-        return (x - self.mean) / self.std
+        return normalised(x, self.channels_in, self.mean, self.std)
 
     def start_stage(self, stage: Stage, context: Context) -> None:
         self.stage_epochs = stage.epochs
@@ -162,3 +155,24 @@ class StandardClassifier(Classifier):
         self.loss.load_state_dict(state["loss"])
         if self.optimizer is not None and state["optimizer"] is not None:
             self.optimizer.load_state_dict(state["optimizer"])
+
+
+def input_channels(context: Context) -> int:
+    """Channels that a network of this protocol reads: 3 with pre-trained weights, else those of the images."""
+    return 3 if context.recipe["protocol"]["weights"] != "none" else context.task.image_shape[2]
+
+
+def normalisation(context: Context) -> tuple[Any, Any]:
+    """Mean and sd a channel: ImageNet's for pre-trained weights, else the training images' own."""
+    if context.recipe["protocol"]["weights"] != "none":
+        return IMAGENET
+    images = context.train.images[:: max(1, len(context.train) // 2000)]
+    values = images.reshape(-1, images.shape[3]).astype(np.float64) / 255
+    return values.mean(0).astype(np.float32), np.maximum(values.std(0), 1e-3).astype(np.float32)
+
+
+def normalised(x: Tensor, channels: int, mean: Tensor, std: Tensor) -> Tensor:
+    """Images (B, c, h, w) with `channels` (grey ones are repeated), minus mean, over std."""
+    if x.shape[1] == 1 and channels == 3:
+        x = x.expand(-1, 3, -1, -1)
+    return (x - mean) / std

@@ -1,0 +1,195 @@
+"""The diffusion over label vectors against the sheet's vectors, diffusers and an exact denoiser."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from ltbench_diffmic.chain import Plan, alpha_bars, antithetic, check_train_steps, deterministic, forward, posterior
+from ltbench_diffmic.diffmic import on_simplex, rate
+from ltbench_diffmic.discrepancy import mmd
+
+from ltbench.errors import UserError
+
+FOUR = np.cumprod(1 - np.array([0.1, 0.2, 0.3, 0.4]))
+
+
+def tensor(*values: object) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_coefficients_of_the_posterior() -> None:
+    assert pytest.approx([0.9, 0.72, 0.504, 0.3024]) == FOUR
+    expected = {
+        1: (0.677631, 0.319438, 0.002931, 0.0714286),
+        2: (0.513223, 0.472308, 0.014469, 0.1693548),
+        3: (0.407070, 0.550745, 0.042185, 0.2844037),
+    }
+    for t, (g0, g1, g2, variance) in expected.items():
+        found = posterior(FOUR[t], FOUR[t - 1])
+        assert found[:3] == pytest.approx((g0, g1, g2), abs=6e-7)
+        assert found[3] ** 2 == pytest.approx(variance, abs=6e-8)
+
+
+def test_forward_law_and_one_reverse_step() -> None:
+    y0, m, noise = tensor(0, 1, 0)[None], tensor(0.2, 0.5, 0.3)[None], tensor(0.5, -1, 0.25)[None]
+    expected = [
+        (0.168377, 0.658114, 0.094452),
+        (0.294870, 0.395114, 0.177729),
+        (0.410150, 0.150692, 0.263089),
+        (0.507630, -0.060270, 0.343833),
+    ]
+    for t, values in enumerate(expected):
+        y = forward(y0, m, noise, torch.full((1, 1), FOUR[t], dtype=torch.float64))
+        np.testing.assert_allclose(y[0], values, atol=6e-7)
+    g0, g1, g2, sd = posterior(FOUR[2], FOUR[1])
+    y2 = forward(y0, m, noise, torch.full((1, 1), FOUR[2], dtype=torch.float64))
+    clean = (y2 - (1 - FOUR[2] ** 0.5) * m - (1 - FOUR[2]) ** 0.5 * noise) / FOUR[2] ** 0.5
+    np.testing.assert_allclose(clean, y0, atol=1e-12)
+    mean = g0 * clean + g1 * y2 + g2 * m
+    np.testing.assert_allclose(mean[0], (0.196611, 0.591630, 0.128600), atol=6e-7)
+    assert sd == pytest.approx(0.411527, abs=6e-7)
+    np.testing.assert_allclose((mean + sd * tensor(1, 0, -1))[0], (0.608139, 0.591630, -0.282927), atol=6e-7)
+
+
+def test_the_linear_table() -> None:
+    table = alpha_bars(1000)
+    expected = {0: 0.9999, 59: 0.95956423, 99: 0.89701815, 249: 0.52408537, 499: 0.07858724}
+    for t, value in expected.items():
+        assert table[t] == pytest.approx(value, abs=6e-9)
+    assert table[999] == pytest.approx(4.03583e-5, abs=6e-11)
+    for t, values in {
+        59: (0.03091380, 0.96907982, 0.00000638, 1.23663e-3),
+        999: (0.00012835, 0.98994868, 0.00992297, 0.01999998),
+    }.items():
+        found = posterior(table[t], table[t - 1])
+        assert found[:3] == pytest.approx(values[:3], abs=6e-9)
+        assert found[3] ** 2 == pytest.approx(values[3], abs=6e-9)
+
+
+@given(st.floats(1e-4, 0.98), st.floats(1e-3, 1.0))
+def test_weights_of_a_step_sum_to_one(now: float, gap: float) -> None:
+    then = now + (0.9999 - now) * gap
+    for step in (posterior, deterministic):
+        assert sum(step(now, then)[:3]) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_mmd_vectors() -> None:
+    x, y = tensor([0, 0], [1, 0], [0, 2]), tensor([1, 1], [2, 0], [0, 0])
+    assert float(mmd(x, y)) == pytest.approx(0.13190399, abs=6e-9)
+    assert float(mmd(tensor([0], [1]), tensor([0], [3]))) == pytest.approx(0.49084218, abs=6e-9)
+    assert float(mmd(x, x)) == 0
+    noise, guess = tensor([0.5, -1, 0.25], [-0.5, 1, 0]), tensor([0.4, -0.8, 0.3], [-0.6, 0.9, 0.1])
+    apart, square = float(mmd(noise, guess)), float(torch.nn.functional.mse_loss(guess, noise))
+    assert (apart, square) == pytest.approx((0.00497382, 0.01375), abs=6e-9)
+    assert square + 0.5 * (apart + apart) == pytest.approx(0.01872382, abs=6e-9)
+
+
+def test_antithetic_times() -> None:
+    assert antithetic(torch.tensor([10, 500, 999]), 1000, 5).tolist() == [10, 500, 999, 989, 499]
+
+
+def test_learning_rate_of_the_denoiser() -> None:
+    for epoch, value in {0: 0.0, 0.5: 1.25e-5, 20: 5e-4, 40: 1e-3, 520: 5e-4, 1000: 0.0}.items():
+        assert rate(1e-3, epoch, 40, 1000) == pytest.approx(value, abs=1e-15)
+
+
+def test_kept_indices() -> None:
+    kept = Plan.of("respaced", 60, alpha_bars(1000)).indices
+    assert kept[:3].tolist() == [999, 982, 966] and kept[-2:].tolist() == [32, 16] and len(kept) == 60
+    assert Plan.of("truncated", 60, alpha_bars(1000)).indices.tolist() == list(range(59, -1, -1))
+    assert Plan.of("respaced", 1, alpha_bars(1000)).indices.tolist() == [999]
+
+
+@pytest.mark.parametrize("sampler", ["respaced", "truncated", "ddim"])
+def test_the_sampler_draws_from_the_law_of_an_exact_denoiser(sampler: str) -> None:
+    """Frequencies of the arg max for p = (0.9, 0.08, 0.02), sheet section 10.6, within 4 Monte-Carlo sd."""
+    p = tensor(0.9, 0.08, 0.02)
+    table = alpha_bars(1000)
+    plan = Plan.of(sampler, 60, table)
+    torch.manual_seed(0)
+    rows = 10_000
+    prior = p.expand(rows, 3)
+    noise = torch.randn(60, rows, 3, dtype=torch.float64)
+
+    def exact(i: int, y: torch.Tensor) -> torch.Tensor:
+        s, sigma = plan.scale[i], plan.sigma[i]
+        centres = s * torch.eye(3, dtype=torch.float64) + (1 - s) * p
+        square = (y[:, None] - centres[None]).square().sum(2)
+        clean = torch.softmax(p.log() - square / (2 * sigma**2), 1)
+        return (y - s * clean - (1 - s) * p) / sigma
+
+    drawn = plan.run(exact, prior, noise)[-1].argmax(1)
+    found = torch.bincount(drawn, minlength=3).double() / rows
+    expected = {
+        "respaced": (0.913, 0.071, 0.017),
+        "truncated": (0.624, 0.203, 0.173),
+        "ddim": (0.906, 0.076, 0.019),
+    }[sampler]
+    for value, want in zip(found.tolist(), expected, strict=True):
+        assert value == pytest.approx(want, abs=4 * 1.5 * (want * (1 - want) / rows) ** 0.5 + 1e-3)
+
+
+def test_a_full_chain_is_that_of_diffusers_on_the_difference_from_the_prior() -> None:
+    """The shift identity: u = y - m follows ordinary DDPM with the same noise."""
+    from diffusers import DDPMScheduler
+
+    steps, rows = 1000, 4
+    plan = Plan.of("respaced", steps, alpha_bars(steps))
+    scheduler = DDPMScheduler(
+        num_train_timesteps=steps,
+        beta_schedule="linear",
+        beta_start=1e-4,
+        beta_end=0.02,
+        variance_type="fixed_small",
+        clip_sample=False,
+        prediction_type="epsilon",
+    )
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(steps, rows, 3, generator=generator, dtype=torch.float64)
+    prior = torch.softmax(torch.randn(rows, 3, generator=generator, dtype=torch.float64), 1)
+    wave = torch.linspace(0, 3, steps, dtype=torch.float64)
+
+    def network(t: int, u: torch.Tensor) -> torch.Tensor:
+        return torch.sin(u + wave[t])
+
+    states = plan.run(lambda i, y: network(int(plan.indices[i]), y - prior), prior, noise)
+    u = noise[0]
+    for i, t in enumerate(plan.indices.tolist()):
+        mean, clean = _step(scheduler, network(t, u), t, u)
+        u = clean if t == 0 else mean + float(scheduler._get_variance(t)) ** 0.5 * noise[i + 1]
+    gap = (states[-1] - (u + prior)).abs().max() / u.abs().max()
+    assert gap < 2e-4  # its tables are float32
+
+
+def _step(scheduler, noise, t, u):  # type: ignore[no-untyped-def]
+    """Mean of the next state, and the clean one, without the random part."""
+    kept = scheduler._get_variance
+    scheduler._get_variance = lambda *args, **kwargs: torch.tensor(0.0)
+    try:
+        out = scheduler.step(noise, t, u)
+    finally:
+        scheduler._get_variance = kept
+    return out.prev_sample, out.pred_original_sample
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(2, 8))
+def test_probabilities_keep_the_arg_max(seed: int, classes: int) -> None:
+    y = torch.randn(5, classes, generator=torch.Generator().manual_seed(seed)) - 0.5
+    probs = on_simplex(y)
+    assert torch.equal(probs.argmax(1), y.argmax(1))
+    assert (probs >= 0).all() and torch.allclose(probs.sum(1), torch.ones(5))
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("respaced", 0), ("respaced", 1001), ("ddim", 1001), ("euler", 5)])
+def test_plans_that_do_not_exist(sampler: str, steps: int) -> None:
+    with pytest.raises(UserError, match=r"classifier\.(steps|sampler) must be"):
+        Plan.of(sampler, steps, alpha_bars(1000))
+
+
+@pytest.mark.parametrize("steps", [1, 0, -3, 2.5, True])
+def test_too_few_training_steps(steps: object) -> None:
+    with pytest.raises(UserError, match="train_steps must be a whole number of at least 2"):
+        check_train_steps(steps)  # type: ignore[arg-type]
