@@ -1,16 +1,18 @@
 """The diffusion over label vectors: forward law, reverse steps and the tables of the samplers, float64 numpy.
 
-y_t = s_t y_0 + sigma_t eps + (1 - s_t) m with s_t^2 = alpha_bar_t and sigma_t^2 = 1 - alpha_bar_t. Every reverse step is
+y_t = s_t y_0 + sigma_t eps + (1 - s_t) m with s_t^2 = alpha_bar_t and sigma_t^2 = 1 - alpha_bar_t. A reverse step is
 
     y_0^ = (y_t - (1 - s_t) m - sigma_t eps) / s_t,    y_next = g_0 y_0^ + g_1 y_t + g_2 m + sd z,
 
-so a sampler is the kept indices and their (g_0, g_1, g_2, sd). Han et al. 2022 (CARD), equations 3 to 7; Yang et al. 2023.
+so a sampler is the kept indices and their (g_0, g_1, g_2, sd). Han et al. 2022 (CARD), equations 3 to 7;
+Yang et al. 2023.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -81,7 +83,7 @@ class Plan:
             indices = np.array([round(total - total * i / steps) - 1 for i in range(steps)])
         kept = table[indices]
         step = deterministic if sampler == "ddim" else posterior
-        rows = [step(now, then) for now, then in zip(kept[:-1], kept[1:], strict=True)]
+        rows = [step(now, then) for now, then in pairwise(kept)]
         return cls(indices, np.sqrt(kept), np.sqrt(1 - kept), np.array([*rows, (1.0, 0.0, 0.0, 0.0)]))
 
     def run(self, predict: Noise, prior: Tensor, noise: Tensor) -> Tensor:
@@ -102,7 +104,5 @@ class Plan:
 def check_train_steps(steps: int) -> int:
     """T of at least 2; with fewer there is no chain to run."""
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 2:
-        raise UserError(
-            f"classifier.train_steps must be a whole number of at least 2, got {steps!r}; the paper has 1000"
-        )
+        raise UserError(f"classifier.train_steps must be a whole number of at least 2, got {steps!r}; paper: 1000")
     return steps

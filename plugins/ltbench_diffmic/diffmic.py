@@ -60,7 +60,7 @@ class DiffMIC(Options, Classifier):
         if self.prior != "none" or not self.diffusion:
             nets["guide"] = build_guide(self, context, self.channels)
         if self.diffusion:
-            nets.update(build_denoiser(self, context, self.channels))
+            nets.update(dict(build_denoiser(self, context, self.channels)))
         self.nets = place.place(nets) if place is not None else nets.to(context.device)
         self.slow = slow_twin(self.nets) if self.ema and self.diffusion else None
         self.table = alpha_bars(self.train_steps)
@@ -159,7 +159,7 @@ class DiffMIC(Options, Classifier):
 
         Guide and encoder see an image once. The noise depends on the clock of `context` and the place in `images`.
         """
-        nets = self.slow if self.slow is not None else self.nets
+        nets: Any = self.slow if self.slow is not None else self.nets
         nets.eval()
         self.nets.eval()
         runs = self.diffusion and self.joint

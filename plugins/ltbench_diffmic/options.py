@@ -21,8 +21,8 @@ class Options:
     "truncated"), samples S averaged. decision: "mean" of the label vectors, or "vote" of softmax(-(y - 1)^2 /
     temperature). width F. encoder and local: a backbone, "protocol" (the protocol's), local "auto" (the protocol's from
     32 px on). rois crops of `crop` px (none: crop_share of the image, at least 8 px up to half of it), cut from
-    roi_channels "all" or the "first"; map_stride: px of a cell of the saliency map at most. lr with a warm-up of warmup_share of
-    the epochs, then half a cosine, clipped at norm `clip`; guide_lr; ema: decay of a slow denoiser, 0 = none.
+    roi_channels "all" or the "first"; map_stride: px of a cell of the saliency map at most. lr with a warm-up of
+    warmup_share of the epochs, then half a cosine, clipped at norm `clip`; guide_lr; ema: decay of a slow denoiser.
     warmup_epochs of the guide alone, then epoch_factor times the protocol's epochs; evaluate_every of these.
     eval_batch: images a batch at inference.
     """

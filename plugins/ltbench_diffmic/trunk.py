@@ -37,14 +37,15 @@ def build_trunk(name: str, channels: int, size: int, stride: int, weights: str, 
     levels = small_levels(body) if name in SMALL else timm_levels(body)
     wanted = min(stride, max(size // LEAST_CELLS, 1))
     fitting = [level for level in levels if level[0] <= wanted] or levels[:1]
-    pixels, features, level = fitting[-1]
+    pixels, features, index = fitting[-1]
+    level: int | None = index
     if name in SMALL:
         without_pools(body, pixels)
         level = None
-    elif level == levels[-1][2]:
+    elif index == levels[-1][2]:
         level, features = None, int(body.num_features)
     else:
-        body.prune_intermediate_layers(indices=[level], prune_head=True)
+        body.prune_intermediate_layers(indices=[index], prune_head=True)
     trunk = Trunk(body, level, pixels, features)
     found = shape_of(trunk, channels, size)
     if len(found) != 4 or found[1] != features:
