@@ -40,6 +40,9 @@ SELECT = (
 METHOD_KEYS = {*SLOTS, "datasets", "fidelity", "owns", "protocol"}
 
 
+DATASET_AXES: dict[str, Any] = {"imbalance": None, "shuffle_labels": False}  # options of every data set
+
+
 def parse_set(pairs: list[str]) -> dict[str, Any]:
     """KEY=VALUE texts -> values: numbers, true/false/none, lists; everything else stays a string."""
     words = {"true": True, "false": False, "none": None, "null": None}
@@ -197,7 +200,7 @@ def _dataset(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any], A
     name, colon, path = name.partition(":")
     if colon:
         options["path"] = path
-    axes = {"imbalance": options.pop("imbalance", None), "shuffle_labels": options.pop("shuffle_labels", False)}
+    axes = {key: options.pop(key, default) for key, default in DATASET_AXES.items()}
     if axes["imbalance"] is not None and not (isinstance(axes["imbalance"], (int, float)) and axes["imbalance"] >= 1):
         raise UserError(f"dataset.imbalance must be a ratio of at least 1, got {axes['imbalance']!r}")
     component = plugins().registry.get("dataset", name)

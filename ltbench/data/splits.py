@@ -14,7 +14,15 @@ from ltbench.interfaces.dataset import ImageTable, Splits
 PARTS = ("train", "val", "test")
 ALIASES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 FEW = 5  # a class with fewer validation images makes selection noisy
-SCHEMES = ("stratified", "stratified-ungrouped", "80-20-released", "official", "column:NAME", "file:PATH")
+SCHEMES = (
+    "stratified",
+    "stratified-ungrouped",
+    "80-20-released",
+    "official",
+    "column:NAME",
+    "released:NAME",
+    "file:PATH",
+)
 
 
 def make_splits(table: ImageTable, scheme: str = "stratified", seed: int = 0) -> Splits:
@@ -31,7 +39,9 @@ def make_splits(table: ImageTable, scheme: str = "stratified", seed: int = 0) ->
     elif scheme == "80-20-released":
         part = _released(table, seed)
         leak = True
-        notes.append("validation is the test part, as in the released code: selection sees the test labels")
+    elif scheme.startswith("released:"):
+        part = _parts(table, _column(table, scheme[9:]))
+        leak = True
     elif scheme == "official" or scheme.startswith("column:"):
         part = _published(table, _column(table, "split" if scheme == "official" else scheme[7:]), seed, notes)
     elif scheme.startswith("file:"):
@@ -39,7 +49,9 @@ def make_splits(table: ImageTable, scheme: str = "stratified", seed: int = 0) ->
     else:
         raise UnknownName(f"unknown split scheme {scheme!r}; one of: {', '.join(SCHEMES)}")
     train, val, test = (np.flatnonzero(part == k).astype(np.int64) for k in range(3))
-    val = test.copy() if leak else val
+    if leak:
+        train, val = np.sort(np.concatenate([train, val])), test.copy()
+        notes.append("validation is the test part, as in the released code: selection sees the test labels")
     _check(table, train, val, test, scheme)
     notes += _remarks(table, part, val, scheme)
     return Splits(train, val, test, scheme=scheme, seed=seed, validation_is_test=leak, notes=tuple(notes))
@@ -128,12 +140,7 @@ def _from_file(table: ImageTable, path: Path) -> np.ndarray:
 
 def _published(table: ImageTable, names: np.ndarray, seed: int, notes: list[str]) -> np.ndarray:
     """Parts from their names; where none is validation, 10 % of each class of train becomes it."""
-    plain = np.array([ALIASES.get(str(name).strip().lower(), str(name).strip().lower()) for name in names])
-    odd = sorted(set(plain[table.labels >= 0].tolist()) - set(PARTS))
-    if odd:
-        raise DataError(f"split value {odd[0]!r} is not one of train, val, test; correct the split column")
-    part = np.array([PARTS.index(name) if name in PARTS else -1 for name in plain], dtype=np.int64)
-    part[table.labels < 0] = -1
+    part = _parts(table, names)
     train = np.flatnonzero(part == 0)
     if not (part == 1).any() and len(train):
         labels = table.labels[train]
@@ -142,6 +149,17 @@ def _published(table: ImageTable, names: np.ndarray, seed: int, notes: list[str]
         targets = np.stack([counts - val, val])
         part[train] = allocate(labels, table.groups[train], targets, np.random.default_rng(seed))
         notes.append("the published split has no validation part: 10 % of its training part is used")
+    return part
+
+
+def _parts(table: ImageTable, names: np.ndarray) -> np.ndarray:
+    """0, 1 or 2 for train, val or test by name, int64 (n,); -1 without a label."""
+    plain = np.array([ALIASES.get(str(name).strip().lower(), str(name).strip().lower()) for name in names])
+    odd = sorted(set(plain[table.labels >= 0].tolist()) - set(PARTS))
+    if odd:
+        raise DataError(f"split value {odd[0]!r} is not one of train, val, test; correct the split column")
+    part = np.array([PARTS.index(name) if name in PARTS else -1 for name in plain], dtype=np.int64)
+    part[table.labels < 0] = -1
     return part
 
 

@@ -74,11 +74,17 @@ def gather(
     """Resolve a method, or a bare recipe, and load the data, without a look at how its parts fit."""
     chosen = protocol or default_protocol(device, overrides.get("weights", overrides.get("protocol.weights")))
     draft, source = resolve(method, dataset, chosen, seed, overrides)
+    data = load_data(source, draft.recipe, data_root)
+    return Job(draft, draft.freeze(n_train=len(data.train), content=data.content), data, [])
+
+
+def load_data(source: Any, recipe: Mapping[str, Any], data_root: Any = None) -> Any:
+    """The three parts that a resolved recipe asks of its data set `source`."""
     from ltbench.data.prepare import prepare
     from ltbench.data.roots import data_root as find_root
 
-    fields, section = draft.recipe["protocol"], draft.recipe["dataset"]
-    data = prepare(
+    fields, section = recipe["protocol"], recipe["dataset"]
+    return prepare(
         source,
         root=find_root(data_root),
         stored_size=fields["stored_size"],
@@ -89,7 +95,6 @@ def gather(
         shuffle_labels=section["shuffle_labels"],
         max_train=fields["max_train"],
     )
-    return Job(draft, draft.freeze(n_train=len(data.train), content=data.content), data, [])
 
 
 def questionable(draft: Draft) -> list[str]:

@@ -39,6 +39,13 @@ def ltbench_register(registry):  # type: ignore[no-untyped-def]
     )
     registry.add(
         "protocol",
+        "diffmic2023-as-released",
+        f"{where}:DIFFMIC2023_AS_RELEASED",
+        summary="the same, selected by accuracy on the released test part, as the release does",
+        cite="Yang et al. 2023, DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification",
+    )
+    registry.add(
+        "protocol",
         "histodiffusion2023",
         f"{where}:HISTODIFFUSION2023",
         summary="the HistoDiffusion paper's training, a few labels; a part of them for validation",

@@ -98,8 +98,23 @@ DIFFMIC2023: dict[str, Any] = {
     "augment": {"flip": True, "rotation": 30, "shift": 0},
     "tier": "paper",
     "datasets": {
-        "aptos": {"split": "column:diffmic_split", "augment": {"vertical_flip": True}},
+        "aptos": {
+            "split": "column:diffmic_split",
+            "augment": {"flip": True, "vertical_flip": True, "rotation": 30, "shift": 0},
+        },
         "ham10000": {"split": "column:diffmic_split"},
+    },
+}
+
+DIFFMIC2023_AS_RELEASED: dict[str, Any] = {
+    **DIFFMIC2023,
+    "select": "accuracy",
+    "datasets": {
+        "aptos": {
+            "split": "released:diffmic_split",
+            "augment": {"flip": True, "vertical_flip": True, "rotation": 30, "shift": 0},
+        },
+        "ham10000": {"split": "released:diffmic_split"},
     },
 }
 

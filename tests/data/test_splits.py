@@ -31,6 +31,15 @@ def test_published_sizes(counts, sizes):
     assert (len(splits.train), len(splits.val), len(splits.test)) == sizes
 
 
+def test_released_column_keeps_its_whole_training_part_and_tests_on_its_validation():
+    names = np.array(["train", "train", "val", "test"] * 5)
+    table = bare(np.repeat([0, 1], 10), aux={"part": names})
+    splits = make_splits(table, "released:part")
+    assert splits.train.tolist() == np.flatnonzero(names != "test").tolist()
+    assert splits.val.tolist() == splits.test.tolist() == np.flatnonzero(names == "test").tolist()
+    assert splits.validation_is_test and "selection sees the test labels" in splits.notes[0]
+
+
 @pytest.mark.parametrize(
     ("counts", "test"), [(HAM, (222, 1341, 102, 65, 219, 23, 28)), (APTOS, (361, 74, 199, 38, 59))]
 )

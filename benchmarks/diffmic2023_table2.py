@@ -1,0 +1,22 @@
+"""DiffMIC, table 2: the ablation, and the controls that it lacks (the private PMG2000 cannot be had; BUSI stands in).
+
+ltbench sweep diffmic2023_table2
+ltbench sweep diffmic2023_table2 --protocol quick --dataset busi --seeds 0-1
+"""
+
+title = "DiffMIC, table 2 (the private PMG2000 cannot be had; BUSI stands in)"
+source = "Yang et al. 2023, DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification, MICCAI"
+protocol = "diffmic2023"
+datasets = ["busi"]
+seeds = "0-2"
+rows = [
+    ("basic", "diffmic-basic"),
+    ("C1", "diffmic-c1"),
+    ("C2", "diffmic-c2"),
+    ("full", "diffmic"),
+    ("guide alone (control)", "dcg-only"),
+    ("C2, global prior (control)", "diffmic-c2-global-only"),
+    ("C2, local prior (control)", "diffmic-c2-local-only"),
+    ("full, mean of 10 (control)", "diffmic-s10"),
+    ("full, sampler as released", "diffmic-truncated"),
+]
