@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ltbench.cell import digest
 from ltbench.errors import DataError
+from ltbench.results.files import sha256
 
 BACKBONE = "squeezenet1_1_imagenet.safetensors"  # keys of torchvision's squeezenet1_1
 HEADS = "lpips_v0.1_linear_heads.safetensors"  # keys squeeze.linI.model.1.weight
@@ -55,16 +57,26 @@ def _unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
-def load_perceptual(folder: str | Path) -> Perceptual:
-    """The distance with weights from `folder`; DataError where a file is missing or does not fit."""
-    from safetensors.torch import load_file
-
+def _check_present(folder: str | Path) -> None:
     for name in (BACKBONE, HEADS):
         if not (Path(folder) / name).is_file():
             raise DataError(
                 f"the perceptual loss needs {BACKBONE} and {HEADS}; {name} is not in {folder}; "
                 "go without it: --set generator.perceptual_path=none"
             )
+
+
+def perceptual_content(folder: str | Path) -> str:
+    """A hash of the weights in `folder`, which identifies them wherever they lie; DataError where a file is missing."""
+    _check_present(folder)
+    return digest([sha256(Path(folder) / name) for name in (BACKBONE, HEADS)])
+
+
+def load_perceptual(folder: str | Path) -> Perceptual:
+    """The distance with weights from `folder`; DataError where a file is missing or does not fit."""
+    from safetensors.torch import load_file
+
+    _check_present(folder)
     net = Perceptual()
     try:
         backbone = {k.removeprefix("features."): v for k, v in load_file(Path(folder) / BACKBONE).items()}

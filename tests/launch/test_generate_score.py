@@ -122,7 +122,11 @@ def test_a_generator_wraps_another(cli, tmp_path, caplog):
         (["--generator", "real-copies", "--count", "1", "--total", "5"], "how many images?"),
         (["--generator", "real-copies", "--counts", "1,2"], "--counts names 2 classes, the data set has 10"),
         (["--generator", "real-copies", "--counts", "a"], "--counts needs whole numbers"),
-        (["--generator", "real-copies", "--count", "0"], "at least 0 and one above"),
+        (["--generator", "real-copies", "--count", "0"], "--count must be at least 1, got 0"),
+        (["--generator", "real-copies", "--count", "-2"], "--count must be at least 1, got -2"),
+        (["--generator", "real-copies", "--total", "-3"], "--total must be at least 1, got -3"),
+        (["--generator", "real-copies", "--counts=-1,2,0,0,0,0,0,0,0,0"], "at least 0 and one above, got [-1, 2"),
+        (["--generator", "real-copies", "--counts=0,0,0,0,0,0,0,0,0,0"], "at least 0 and one above"),
         (["--generator", "real-copie", "--count", "1"], "unknown generator 'real-copie'. Did you mean real-copies"),
     ],
 )
