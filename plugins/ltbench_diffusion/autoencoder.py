@@ -130,7 +130,8 @@ class AutoencoderTraining:
         self.optimizer = torch.optim.Adam([*net.parameters(), self.log_variance], lr=options.lr, betas=(0.5, 0.9))
         self.perceptual = load_perceptual(options.perceptual_path).to(device) if options.perceptual_path else None
         hint = f"lower it: --set generator.ae_lr={options.lr / 3:g}"
-        self.good = LastGood(lambda: [*net.parameters(), self.log_variance], "the autoencoder's loss", hint)
+        weights = [*net.parameters(), self.log_variance]
+        self.good = LastGood(lambda: weights, options.steps, what="the autoencoder's loss", hint=hint)
         self.critic: nn.Sequential | None = None
         if options.adversarial_weight:
             self.critic = patch_discriminator(channels, min(64, options.widths[-1])).to(device)
@@ -226,8 +227,7 @@ def fit_autoencoder(pool: ImagePool, context: Context, options: AutoencoderOptio
         if training.good.stopped >= 0:
             continue
         terms = training.step(batch_of(pool, options.batch, size, context), step, context.autocast())
-        if step % 100 == 99 or step == options.steps - 1:
-            training.good.look(terms["loss"], step)
+        training.good.look(terms["loss"], step)
     training.good.say()
     net.eval().requires_grad_(False)
     side = size // options.factor

@@ -119,8 +119,7 @@ class GuidedDDPM(Generator):
             loss = training.step(
                 to_signed(images[rows]), labels[rows] if self.conditional else None, step, self.autocast()
             )
-            if step % 100 == 99 or step == total - 1:
-                training.good.look(loss, step)
+            training.good.look(loss, step)
         training.good.say()
         self.stopped = training.good.stopped
         return training.finish()

@@ -93,7 +93,7 @@ class UNetTraining:
         betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
         self.abar = torch.cumprod(1 - betas, 0).float().to(unet.device)
         hint = f"lower it: --set generator.lr={lr / 3:g}"
-        self.good = LastGood(lambda: self.ema.shadow_params, "diffusion loss", hint)
+        self.good = LastGood(lambda: self.ema.shadow_params, total, what="diffusion loss", hint=hint)
 
     def step(self, x0: Tensor, labels: Tensor | None, done: int, autocast: Any) -> Tensor:
         """One update on images x0 (B, c, h, w) in [-1, 1]; returns the loss, of eps (equation 2) or v."""

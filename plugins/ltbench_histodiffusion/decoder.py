@@ -17,11 +17,19 @@ Reconstruction = Callable[[Tensor, Tensor], Tensor]  # x, made -> error at every
 class DecoderTuning:
     """Reconstruction plus ce_weight times the cross-entropy of a frozen image classifier; Ye et al. 2023, equation 5.
 
-    The reconstruction is summed over pixels and averaged over the batch, as in the autoencoder's own training.
+    The reconstruction is summed over pixels and averaged over the batch, as in the autoencoder's own training. total:
+    steps that will be done.
     """
 
     def __init__(
-        self, coder: Autoencoder, reconstruction: Reconstruction, log_prob: LogProb, *, lr: float, ce_weight: float
+        self,
+        coder: Autoencoder,
+        reconstruction: Reconstruction,
+        log_prob: LogProb,
+        *,
+        lr: float,
+        ce_weight: float,
+        total: int,
     ) -> None:
         self.coder, self.reconstruction, self.log_prob, self.ce_weight = coder, reconstruction, log_prob, ce_weight
         net: Any = coder.net
@@ -31,7 +39,7 @@ class DecoderTuning:
         weights = [p for part in self.parts for p in part.parameters()]
         self.optimizer = torch.optim.Adam(weights, lr=lr)
         hint = f"lower it: --set generator.decoder_lr={lr / 3:g}"
-        self.good = LastGood(lambda: weights, "the decoder's loss", hint)
+        self.good = LastGood(lambda: weights, total, what="the decoder's loss", hint=hint)
 
     def step(self, x: Tensor, labels: Tensor, autocast: Any) -> dict[str, Tensor]:
         """One update on images x (B, c, H, W) in [-1, 1]; returns the terms, each a scalar."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,7 +91,7 @@ class GuideTraining:
     def validate(self, z: Tensor, labels: Tensor, done: int, generator: torch.Generator) -> float:
         """Noisy validation cross-entropy, mean over classes; keeps the weights where it is the lowest so far.
 
-        Not finite: training stops with the best weights; NonFinite where there are none.
+        Not finite: training stops with the best weights; NonFinite where none were better than guessing.
         """
         self.net.eval()
         z_t, t = self.noised(z, generator)
@@ -99,7 +100,7 @@ class GuideTraining:
         score = float(torch.stack([each[labels == k].mean() for k in labels.unique()]).mean())
         self.net.train()
         if not score < float("inf"):
-            if not self.score < float("inf"):
+            if not self.score < 2 * math.log(parts[0].shape[1]):  # about what guessing scores
                 raise NonFinite(f"the latent classifier's loss is {score} at step {done}; {self._hint()}")
             self.stopped = done
         if score < self.score:

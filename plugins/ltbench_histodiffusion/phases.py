@@ -118,7 +118,9 @@ def tune_decoder(setting: Setting, table: ImageTable, rows: TrainingRows, contex
     o, total, coder = setting.values, setting.values["decoder_steps"], setting.coder
     judge = context.reference("guide")
     terms_of = AutoencoderTraining(coder.net, setting.ae, table.images.shape[3], context.device)
-    tuning = DecoderTuning(coder, terms_of.reconstruction, judge.log_prob, lr=o["decoder_lr"], ce_weight=o["ce_weight"])
+    tuning = DecoderTuning(
+        coder, terms_of.reconstruction, judge.log_prob, lr=o["decoder_lr"], ce_weight=o["ce_weight"], total=total
+    )
     images, labels = resized(table.images, (setting.size,) * 2), torch.from_numpy(np.array(table.labels))
     key = {**setting.key(*options.DECODER, "label_power"), "judge": judge.weights}
     for step in context.steps("decoder", total, tuning, options=key):
@@ -127,7 +129,6 @@ def tune_decoder(setting: Setting, table: ImageTable, rows: TrainingRows, contex
         drawn = rows.rows(o["decoder_batch"])
         x = to_signed(images[drawn].to(context.device))
         terms = tuning.step(x, labels[drawn].to(context.device), context.autocast())
-        if step % 100 == 99 or step == total - 1:
-            tuning.good.look(sum(terms.values(), torch.zeros(())), step)
+        tuning.good.look(terms["reconstruction"] + terms["cross_entropy"], step)
     tuning.good.say()
     tuning.finish()
