@@ -15,7 +15,7 @@ BACKBONE = "squeezenet1_1_imagenet.safetensors"  # keys of torchvision's squeeze
 HEADS = "lpips_v0.1_linear_heads.safetensors"  # keys squeeze.linI.model.1.weight
 SLICES = ((0, 2), (2, 5), (5, 8), (8, 10), (10, 11), (11, 12), (12, 13))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LEAST = 16  # px: below, the deepest maps of the backbone are empty
+LEAST = 17  # px: below, the deepest maps of the backbone are empty
 
 
 class Perceptual(nn.Module):

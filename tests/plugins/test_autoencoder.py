@@ -16,7 +16,7 @@ from ltbench_diffusion.autoencoder import (
 )
 from ltbench_diffusion.last_good import LastGood
 from ltbench_diffusion.parallel import average_gradients, share
-from ltbench_diffusion.perceptual import BACKBONE, HEADS, Perceptual, load_perceptual
+from ltbench_diffusion.perceptual import BACKBONE, HEADS, LEAST, Perceptual, load_perceptual
 from torch import nn
 
 from ltbench.errors import DataError, NonFinite, UserError
@@ -115,8 +115,8 @@ def test_a_killed_fit_ends_equal(tmp_path):
         ({"widths": (8, 8, 8)}, 18, UserError, "multiples of 4 px, got 18.*size=16 or 20"),
         ({"lr": 0.0}, 16, UserError, "generator.ae_lr must be a number above 0"),
         ({"latent_channels": 0}, 16, UserError, "generator.latent_channels"),
-        ({"perceptual_path": "/nowhere"}, 8, UserError, "at least 16 px"),
-        ({"perceptual_path": "/nowhere"}, 16, DataError, "perceptual_path=none"),
+        ({"perceptual_path": "/nowhere"}, 16, UserError, "at least 17 px, got 16"),
+        ({"perceptual_path": "/nowhere"}, 18, DataError, "perceptual_path=none"),
         ({"lr": 1e30, "steps": 100}, 16, NonFinite, "lower it"),
     ],
 )
@@ -145,6 +145,13 @@ def test_the_perceptual_distance_by_hand():
     assert torch.allclose(net(a, b)[1:], net(a[1:], b[1:]), atol=1e-6)
     grey = torch.rand(1, 1, 32, 32)
     assert torch.allclose(net(grey, -grey), net(grey.repeat(1, 3, 1, 1), -grey.repeat(1, 3, 1, 1)))
+
+
+def test_the_least_size_of_the_perceptual_distance():
+    net, x = Perceptual(), torch.zeros(1, 3, LEAST, LEAST)
+    assert net(x, x).tolist() == [0]
+    with pytest.raises(RuntimeError, match="too small"):
+        net(x[..., :-1, :-1], x[..., :-1, :-1])
 
 
 def test_the_perceptual_distance_is_that_of_torchmetrics():
@@ -191,7 +198,7 @@ def test_a_fit_depends_on_the_perceptual_weights_and_not_on_their_folder(tmp_pat
     for path in paths:
         context = tiny_context(tmp_path / "cache").for_fit("x", {})
         fit_autoencoder(
-            pool(), context, AutoencoderOptions(widths=(8, 8), steps=1, batch=2, perceptual_path=path), size=16
+            pool(), context, AutoencoderOptions(widths=(8, 8), steps=1, batch=2, perceptual_path=path), size=18
         )
         fits.append(context.fits["x/autoencoder"])
     assert fits[0] == fits[1] != fits[2]

@@ -15,7 +15,7 @@ from ltbench_histodiffusion.generator import HistoDiffusion
 from ltbench_histodiffusion.guide import GuideTraining, LatentClassifier
 from ltbench_histodiffusion.sampling import guidance_weight, guided, kept_steps
 
-from ltbench.errors import DataError, NonFinite, UserError
+from ltbench.errors import NonFinite, UserError
 from ltbench.testing.tiny import tiny_context, tiny_options
 
 LDM = alphas_cumprod("scaled-linear-ldm")
@@ -311,7 +311,7 @@ def test_the_decoder_depends_on_its_classifier_and_no_pretraining_on_the_pixels(
         ({"steps": 1}, UserError, "generator.steps must be a whole number of at least 2"),
         ({"autoencoder": "vq"}, UserError, "auto, identity, kl"),
         ({"ae_widths": []}, UserError, "generator.ae_widths"),
-        ({"perceptual_path": "/nowhere"}, DataError, "perceptual_path=none"),
+        ({"perceptual_path": "/nowhere"}, UserError, "at least 17 px, got 16"),
         ({"guide_lr": 1e20, "guide_steps": 30}, NonFinite, "generator.guide_lr="),
         ({"decoder_lr": 1e20, "decoder_steps": 100}, NonFinite, "generator.decoder_lr="),
     ],
