@@ -106,6 +106,8 @@ class MGDM(Generator):
             ema=0.99,
             total=self.steps,
             warmup=self.steps // 20,
+            what="the noise-aware classifier's loss",
+            rate="generator.classifier_lr",
         )
         own = {"widths": self.widths, "dropout": self.dropout, "batch": self.batch, "lr": self.lr}
         key = {**base.facts(), **base.data_key(), "label_power": base.options["label_power"], "classifier": own}
