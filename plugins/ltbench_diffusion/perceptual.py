@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ltbench.cell import digest
 from ltbench.errors import DataError
 from ltbench.results.files import sha256
 
@@ -67,9 +66,9 @@ def _check_present(folder: str | Path) -> None:
 
 
 def perceptual_content(folder: str | Path) -> str:
-    """A hash of the weights in `folder`, which identifies them wherever they lie; DataError where a file is missing."""
+    """Hashes of the weights in `folder`, which identify them wherever they lie; DataError where a file is missing."""
     _check_present(folder)
-    return digest([sha256(Path(folder) / name) for name in (BACKBONE, HEADS)])
+    return "+".join(sha256(Path(folder) / name) for name in (BACKBONE, HEADS))
 
 
 def load_perceptual(folder: str | Path) -> Perceptual:
