@@ -392,6 +392,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
+        if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported here
+            print(
+                f"ltbench: the device's memory does not suffice ({str(error)[:200]}); free it, use smaller batches or "
+                "images (--set protocol.batch_size, generator.train_batch, generator.max_size), or --device cpu; the "
+                "same command resumes",
+                file=sys.stderr,
+            )
+            return 1
         print(
             f"ltbench: internal error, {type(error).__name__}: {error}\nrun again with --debug and report it",
             file=sys.stderr,

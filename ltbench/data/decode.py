@@ -19,6 +19,7 @@ from ltbench.data.trees import Tree
 from ltbench.errors import DataError
 
 PAD_UP_TO = 4  # pixels: 28 px images become 32 px by a border instead of interpolation
+FIX = "fetch or import the data again, or delete these files and their lines in labels.csv"
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, channels)
 
 
-def decode_all(tree: Tree, names: tuple[str, ...], size: int, channels: int, label: str = "images") -> Decoded:
-    """All images in order, in parallel; DataError naming the first bad file and how many there are."""
+def decode_all(
+    tree: Tree, names: tuple[str, ...], size: int, channels: int, label: str = "images", fix: str = FIX
+) -> Decoded:
+    """All images in order, in parallel; DataError naming the first bad file, how many there are, and the fix."""
     images = np.empty((len(names), size, size, channels), dtype=np.uint8)
 
     def one(i: int) -> tuple[int, str, str]:
@@ -83,8 +86,7 @@ def decode_all(tree: Tree, names: tuple[str, ...], size: int, channels: int, lab
     bad = [failure for _, _, failure in results if failure]
     if bad:
         raise DataError(
-            f"{len(bad)} of {len(names)} images in {tree.path} cannot be decoded, first {bad[0][:200]}\n"
-            "fetch or import the data again, or delete these files and their lines in labels.csv"
+            f"{len(bad)} of {len(names)} images in {tree.path} cannot be decoded, first {bad[0][:200]}\n{fix}"
         )
     remarks = Counter(remark for _, remark, _ in results if remark)
     warnings = tuple(f"{n} images {remark}" for remark, n in sorted(remarks.items()))

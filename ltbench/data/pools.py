@@ -12,8 +12,6 @@ from ltbench.data.tables import digest
 from ltbench.errors import DataError
 from ltbench.interfaces.dataset import Dataset, ImagePool, ImageTable, Splits
 
-CHUNK = 1024
-
 
 def gather_pool(
     sources: Sequence[str], *, dataset: Dataset, table: ImageTable, splits: Splits, root: Path, size: int

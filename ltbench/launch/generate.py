@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from ltbench.launch.local import Report, gather, open_context, say
 from ltbench.results.files import atomic_write, to_json
 
 MANIFEST = "manifest"
+UNFINISHED = ".unfinished"  # the folder below --out that holds the images until all are written
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,10 @@ class Counts:
         """Images of each class int64 (C,); UserError for anything but one choice of whole numbers >= 0, one above."""
         if sum(value is not None for value in (self.count, self.counts, self.total)) != 1:
             raise UserError("how many images? give one of --count N (of every class), --counts A,B,C or --total N")
-        classes = len(train_counts)
+        classes, single = len(train_counts), self.count if self.count is not None else self.total
+        if single is not None and single < 1:
+            option = "--count" if self.count is not None else "--total"
+            raise UserError(f"{option} must be at least 1, got {single}")
         if self.counts is not None:
             try:
                 wanted = np.array([int(part) for part in self.counts.split(",")], dtype=np.int64)
@@ -65,29 +70,32 @@ def generate(
     """Fit (or find in the cache), draw, write; returns one line that says what was asked and what was kept.
 
     Guided generators are steered by the reference classifier. Started by torchrun or `accelerate launch`, all processes
-    fit and the first one draws. UserError where `out` holds files already.
+    fit and the first one draws. A killed call, made again, resumes the fit and draws the same images. UserError where
+    `out` holds files of anything else.
     """
     from ltbench.engine import processes
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name != UNFINISHED for path in out.iterdir())):
         raise UserError(f"{out} is not an empty folder; name a new one with --out, or remove it")
     processes.join(device)  # behind the look at the folder, which the first process fills
-    job = gather({"generator": generator}, dataset, protocol, seed, overrides or {}, data_root, device)
-    wanted = counts.resolve(job.data.train_counts)
-    for warning in job.data.warnings:
-        report(f"warning: {warning}")
-    context = open_context(job, out, device, report)
-    spec = job.cell.recipe["generator"]
-    built = context.fit_generator(spec)
-    if built.guided:
-        context.reference("guide")  # on all processes: a fit takes each of them
-    if processes.rank():
-        return f"process {processes.rank()} has helped to fit"
+    try:
+        job = gather({"generator": generator}, dataset, protocol, seed, overrides or {}, data_root, device)
+        wanted = counts.resolve(job.data.train_counts)
+        context = open_context(job, out, device, report)
+        spec, rank = job.cell.recipe["generator"], processes.rank()
+        for warning in job.data.warnings:
+            report(f"warning: {warning}")
+        built = context.fit_generator(spec)
+        if built.guided:
+            context.reference("guide")  # on all processes: a fit takes each of them
+    finally:
+        processes.leave()
+    if rank:
+        return f"process {rank} has helped to fit"
     images, labels, guide = _draw(built, wanted, context)
     fits = dict(sorted(context.fits.items()))
     facts = {"generator": spec["name"], "seed": seed, "fit": "+".join(key[:12] for key in fits.values())}
     names = job.data.class_names
-    _write(out, images, labels, names, facts)
     kept = np.bincount(labels, minlength=len(names))
     about = {
         **facts,
@@ -105,7 +113,7 @@ def generate(
         "environment": _environment(context),
         "shape": list(images.shape[1:]),
     }
-    atomic_write(out / f"{MANIFEST}.json", to_json(about))
+    _write(out, images, labels, names, facts, to_json(about))
     return f"asked {wanted.sum()} images, kept {kept.sum()}: {out}"
 
 
@@ -129,10 +137,14 @@ def _draw(built: Any, wanted: np.ndarray, context: Any) -> tuple[np.ndarray, np.
     return pool.images, pool.labels, name
 
 
-def _write(out: Path, images: np.ndarray, labels: np.ndarray, names: tuple[str, ...], facts: Mapping[str, Any]) -> None:
+def _write(
+    out: Path, images: np.ndarray, labels: np.ndarray, names: tuple[str, ...], facts: Mapping[str, Any], about: str
+) -> None:
+    """All files, which appear in `out` once the last one is written."""
     from PIL import Image
 
-    folders = class_folders(names)
+    folders, part = class_folders(names), out / UNFINISHED
+    shutil.rmtree(part, ignore_errors=True)  # of a killed call
     table = io.StringIO()
     lines = csv.writer(table, lineterminator="\n")
     lines.writerow(["file", "label", "class", "generator", "seed", "index", "fit"])
@@ -141,10 +153,14 @@ def _write(out: Path, images: np.ndarray, labels: np.ndarray, names: tuple[str, 
         path = Path(folders[label], f"{index:06d}.png")
         data = io.BytesIO()
         Image.fromarray(images[index][:, :, 0] if images.shape[3] == 1 else images[index]).save(data, "png")
-        (out / path.parent).mkdir(parents=True, exist_ok=True)
-        (out / path).write_bytes(data.getvalue())
+        (part / path.parent).mkdir(parents=True, exist_ok=True)
+        (part / path).write_bytes(data.getvalue())
         lines.writerow([path.as_posix(), label, names[label], facts["generator"], facts["seed"], index, facts["fit"]])
-    atomic_write(out / f"{MANIFEST}.csv", table.getvalue())
+    atomic_write(part / f"{MANIFEST}.csv", table.getvalue())
+    atomic_write(part / f"{MANIFEST}.json", about)
+    for path in part.iterdir():
+        path.rename(out / path.name)
+    part.rmdir()
 
 
 def class_folders(names: tuple[str, ...]) -> list[str]:

@@ -47,7 +47,7 @@ def read_pictures(folder: Path, names: tuple[str, ...], size: int, channels: int
     elif sizes != {(size, size)}:
         ((width, height),) = sizes
         notes.append(f"images of {width}x{height} px were resized to {size} px, the size of the training images")
-    decoded = decode_all(tree, files, size, channels, "synthetic images")
+    decoded = decode_all(tree, files, size, channels, "synthetic images", "delete these files, or make them again")
     return Pictures(files, decoded.images, labels, (*notes, *decoded.warnings))
 
 

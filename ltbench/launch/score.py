@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ltbench.errors import UserError
+from ltbench.errors import LtbenchError, UserError
 from ltbench.launch.generate import read_manifest
 from ltbench.launch.local import Report, gather, open_context, say
 from ltbench.launch.pictures import read_pictures
@@ -138,6 +138,8 @@ def score(
         for name, extract in record.features.items():
             checked(extract(record.images), name, names=pictures.files)
         metrics = evaluate_metrics("images", record, warnings)
+        if not metrics:
+            raise LtbenchError(f"nothing could be measured; {'; '.join(warnings)}")
         metrics |= _infinity(record)
     n = int(metrics.get("n", 0))
     described = [f"{name} ({e.preprocess}; weights {e.weights[:12]})" for name, e in chosen.items()]

@@ -24,6 +24,8 @@ def prdc_at(real: np.ndarray, fake: np.ndarray, ks: tuple[int, ...]) -> dict[int
     real, fake = checked_pair(real, fake)
     if not all(1 <= k < min(len(real), len(fake)) for k in ks):
         raise ContractError(f"k must lie in 1..{min(len(real), len(fake)) - 1} (set sizes less one), got {ks}")
+    if not ks:
+        return {}
     from scipy.spatial.distance import cdist
 
     real_radii, fake_radii = neighbour_radii(real, *ks), neighbour_radii(fake, *ks)

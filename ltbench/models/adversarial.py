@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ltbench.errors import ContractError, NonFinite
+from ltbench.errors import NonFinite
 from ltbench.interfaces import Context, Generator, Guide, ImagePool, ImageTable
-from ltbench.models.drawing import Streams, TrainingRows, draw_images, wanted_labels
+from ltbench.models.drawing import Streams, TrainingRows, asked_counts, draw_images, wanted_labels
 from ltbench.models.frames import Frame
 from ltbench.models.images import to_signed
 from ltbench.models.pretraining import pretrained
@@ -186,9 +186,7 @@ class AdversarialGenerator(Generator):
     def sample(
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        counts = np.asarray(counts)
-        if counts.shape != (self.num_classes,) or (counts < 0).any():
-            raise ContractError(f"counts must be ({self.num_classes},) and >= 0, got {counts}")
+        counts = asked_counts(counts, self.num_classes)
         labels = wanted_labels(counts)
         images, dropped = self._draw(self.network, labels, int(rng.integers(2**63)))
         saturated = float(np.isin(images, (0, 255)).mean()) if len(images) else 0.0

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltbench.errors import DataError, LtbenchError, NonFinite
+from ltbench.errors import ContractError, DataError, LtbenchError, NonFinite
 from ltbench.models.images import to_uint8
 from ltbench.options import number
 
@@ -42,14 +42,26 @@ def wanted_labels(counts: np.ndarray) -> np.ndarray:
     return np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
 
+def asked_counts(counts: np.ndarray, num_classes: int) -> np.ndarray:
+    """The counts int64 (num_classes,); ContractError for another length or numbers that are not whole and >= 0."""
+    found = np.asarray(counts)
+    if found.shape != (num_classes,) or found.dtype.kind not in "iu" or (found < 0).any():
+        raise ContractError(
+            f"counts must be {num_classes} whole numbers >= 0, one a class, got {found.tolist()}; ask for 0 of a class "
+            "that is not wanted"
+        )
+    return found.astype(np.int64)
+
+
 def draw_images(
     n: int, shape: tuple[int, int, int], run: Callable[[np.ndarray, int], Tensor], *, batch: int, hint: str
 ) -> tuple[np.ndarray, int]:
     """n images uint8 (n, h, w, c) of shape (c, h, w), and how many were drawn again.
 
     run(rows, attempt) gives x (len(rows), c, h, w) in [-1, 1]; attempt is 0, then 1, 2 for images that came out
-    constant or not finite. Batches are halved where the device's memory does not suffice. NonFinite with the hint
-    where an image stays unusable.
+    constant or not finite. Batches are halved where the device's memory does not suffice, down to one image and no
+    further; the images are the same where `run` draws from one stream an image. NonFinite with the hint where an image
+    stays unusable, LtbenchError where a single one does not fit the memory.
     """
     channels, height, width = shape
     images = np.empty((n, height, width, channels), dtype=np.uint8)
@@ -59,16 +71,18 @@ def draw_images(
         start = 0
         while start < len(rows):
             part = rows[start : start + batch]
+            x: Tensor | None = None  # what the last batch held is free for this one
             try:
                 x = run(part, attempt)
             except torch.cuda.OutOfMemoryError as error:
-                if batch == 1:
+                if len(part) == 1:
                     raise LtbenchError(
-                        "the device's memory does not suffice to draw a single image; free it, draw smaller images "
-                        "(generator.max_size), or use --device cpu"
+                        f"the device's memory does not suffice to draw a single image ({str(error)[:120]}); free it, "
+                        "draw smaller images (generator.size or generator.max_size), or use --device cpu"
                     ) from error
+            if x is None:  # here, and not above, where the error still holds what the batch had allocated
                 torch.cuda.empty_cache()
-                batch //= 2
+                batch = len(part) // 2
                 continue
             images[part] = to_uint8(torch.nan_to_num(x))
             flat = images[part].reshape(len(part), -1)

@@ -14,8 +14,9 @@ from ltbench.errors import NonFinite, UserError
 from ltbench.interfaces import Context, ImagePool
 from ltbench.models.images import resized, to_signed
 from ltbench.options import number, whole, wholes
+from ltbench_diffusion.last_good import LastGood
 from ltbench_diffusion.parallel import average, average_gradients, share
-from ltbench_diffusion.perceptual import LEAST, load_perceptual
+from ltbench_diffusion.perceptual import LEAST, load_perceptual, perceptual_content
 from ltbench_diffusion.unet import norm_groups
 
 SCALE_IMAGES = 1000  # images behind the latent scale
@@ -51,6 +52,11 @@ class AutoencoderOptions:
         number("generator.perceptual_weight", self.perceptual_weight)
         number("generator.adversarial_weight", self.adversarial_weight)
         whole("generator.adversarial_start", self.adversarial_start)
+
+    def key(self) -> dict[str, Any]:
+        """What a fit depends on: every option, with the content of the perceptual weights for their folder."""
+        path = self.perceptual_path
+        return {**asdict(self), "perceptual_path": perceptual_content(path) if path else path}
 
     @property
     def factor(self) -> int:
@@ -123,6 +129,9 @@ class AutoencoderTraining:
         self.log_variance = nn.Parameter(torch.zeros((), device=device))
         self.optimizer = torch.optim.Adam([*net.parameters(), self.log_variance], lr=options.lr, betas=(0.5, 0.9))
         self.perceptual = load_perceptual(options.perceptual_path).to(device) if options.perceptual_path else None
+        hint = f"lower it: --set generator.ae_lr={options.lr / 3:g}"
+        weights = [*net.parameters(), self.log_variance]
+        self.good = LastGood(lambda: weights, options.steps, what="the autoencoder's loss", hint=hint)
         self.critic: nn.Sequential | None = None
         if options.adversarial_weight:
             self.critic = patch_discriminator(channels, min(64, options.widths[-1])).to(device)
@@ -177,11 +186,12 @@ class AutoencoderTraining:
         optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, optimisers and the log variance."""
+        """Networks, optimisers, the log variance and the last good weights."""
         state = {
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "log_variance": self.log_variance.detach(),
+            "good": self.good.state_dict(),
         }
         if self.critic is not None:
             state |= {"critic": self.critic.state_dict(), "critic_optimizer": self.critic_optimizer.state_dict()}
@@ -193,6 +203,7 @@ class AutoencoderTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         with torch.no_grad():
             self.log_variance.copy_(state["log_variance"])
+        self.good.load_state_dict(state.get("good", {}))
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
             self.critic_optimizer.load_state_dict(state["critic_optimizer"])
@@ -211,14 +222,13 @@ def fit_autoencoder(pool: ImagePool, context: Context, options: AutoencoderOptio
         torch.manual_seed(int(context.rng("autoencoder-start").integers(2**63)))
         net = build_autoencoder(options, channels=channels).to(context.device)
         training = AutoencoderTraining(net, options, channels, context.device)
-    key = {**asdict(options), "size": size, "pool": pool.content}
+    key = {**options.key(), "size": size, "pool": pool.content}
     for step in context.steps("autoencoder", options.steps, training, options=key, data=pool.content):
+        if training.good.stopped >= 0:
+            continue
         terms = training.step(batch_of(pool, options.batch, size, context), step, context.autocast())
-        if step % 100 == 99 and not torch.isfinite(terms["loss"]):
-            raise NonFinite(
-                f"the autoencoder's loss is {terms['loss'].item()} at step {step}; "
-                f"lower it: --set generator.ae_lr={options.lr / 3:g}"
-            )
+        training.good.look(terms["loss"], step)
+    training.good.say()
     net.eval().requires_grad_(False)
     side = size // options.factor
     return Autoencoder(net, (options.latent_channels, side, side), _scale(net, pool, size, context))

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltbench.errors import ContractError, UserError
+from ltbench.errors import UserError
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
-from ltbench.models.drawing import Streams, draw_images, wanted_labels
+from ltbench.models.drawing import Streams, asked_counts, draw_images, wanted_labels
 from ltbench.models.images import resized
 from ltbench_diffusion.examples import Examples, learn
+from ltbench_diffusion.label_options import check_cfg
 from ltbench_diffusion.training import DiffusionTraining
-from ltbench_diffusion.unet import build_unet, check_manifest, fit_shape, load_unet, save_unet
+from ltbench_diffusion.unet import build_unet, check_manifest, exact_shape, fit_shape, load_unet, save_unet
 
 Make = Callable[[Callable[[int], Tensor], Tensor], Tensor]  # noise, labels (B,) -> images (B, c, h, w) in [-1, 1]
 
@@ -52,12 +53,7 @@ class LabelDiffusion(Generator):
         """What the network learns from, pixels here; sets `shape`."""
         o = self.options
         if o["size"]:
-            size, widths = fit_shape(o["size"], o["size"], o["widths"])
-            if size != o["size"]:
-                step = 2 ** (len(widths) - 1)
-                raise UserError(
-                    f"generator.size must be a multiple of {step} for {len(widths)} widths, got {o['size']}"
-                )
+            size, _ = exact_shape(o["size"], o["widths"])
         else:
             size, _ = fit_shape(max(table.images.shape[1:3]), o["max_size"], o["widths"])
         self.shape = (table.images.shape[3], size, size)
@@ -68,7 +64,7 @@ class LabelDiffusion(Generator):
     def fit(self, table: ImageTable, context: Context) -> None:
         o = self.options
         self.num_classes, self.device, self.autocast = context.task.num_classes, context.device, context.autocast
-        self.train_ids, self.stopped = table.ids, -1
+        self.train_ids, self.stopped, self.p_uncond = table.ids, -1, float(o["p_uncond"])
         self.flip = bool(context.recipe["protocol"]["augment"]["flip"]) if o["flip"] is None else o["flip"]
         self.learned = self.examples(table, context)
         self.measure(self.learned.x)
@@ -146,9 +142,7 @@ class LabelDiffusion(Generator):
 
     def draw(self, counts: np.ndarray, rng: np.random.Generator, make: Make) -> tuple[np.ndarray, np.ndarray]:
         """Images and labels as `sample` gives them, made by `make`."""
-        counts = np.asarray(counts)
-        if counts.shape != (self.num_classes,) or (counts < 0).any():
-            raise ContractError(f"counts must be ({self.num_classes},) and >= 0, got {counts}")
+        counts = asked_counts(counts, self.num_classes)
         seed = int(rng.integers(2**63))
         labels = rng.permutation(wanted_labels(counts))
         streams = Streams(seed, labels)
@@ -176,10 +170,17 @@ class LabelDiffusion(Generator):
         """
         if self.shape != self.image_shape():
             raise UserError("a model of latents is not its network alone, so it cannot be saved for unet_path")
-        save_unet(self.net, folder, train_ids=self.train_ids, **self.facts())
+        save_unet(self.net, folder, train_ids=self.train_ids, **self.manifest(), **self.facts())
+
+    def manifest(self) -> dict[str, Any]:
+        """What is kept beside saved weights in addition to `facts`, and may differ in a run that loads them."""
+        return {"p_uncond": self.p_uncond}
 
     def _load(self, path: str, context: Context) -> Any:
-        self.adopt(check_manifest(path, train_ids=self.train_ids, val_ids=context.val.ids, **self.facts()))
+        manifest = check_manifest(path, train_ids=self.train_ids, val_ids=context.val.ids, **self.facts())
+        self.p_uncond = manifest.get("p_uncond", self.p_uncond)
+        check_cfg(self.options["cfg"], self.p_uncond)
+        self.adopt(manifest)
         return load_unet(path, size=self.shape[1], channels=self.shape[0], num_classes=self.num_classes + 1)
 
     def adopt(self, manifest: dict[str, Any]) -> None:

@@ -127,11 +127,12 @@ def sample_loop(
     guidance: Guidance | None = None,
     log_prob: LogProb | None = None,
     bound: float | None = 1.0,
-    generator: torch.Generator | None = None,
+    noise: Callable[[int], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run x_T (B, ...) down to x_0 (B, ...), unclamped; also the steps with a non-finite gradient per sample (B,).
 
-    Without guidance, log_prob or scale the guide is never called.
+    noise(i): standard normal (B, ...) of step i where eta > 0; None draws it from torch's global generator. Without
+    guidance, log_prob or scale the guide is never called.
     """
     guidance = guidance or Guidance(scale=0.0)
     scheduler = ddim_scheduler()
@@ -141,6 +142,7 @@ def sample_loop(
         abar = float(scheduler.alphas_cumprod[t])
         guide = log_prob if guidance.active(i, steps) else None
         eps, bad = guided_noise(model, x, t, abar, guidance, guide, bound)
-        x = scheduler.step(eps, t, x, eta=eta, generator=generator).prev_sample
+        drawn = noise(i) if noise and eta else None
+        x = scheduler.step(eps, t, x, eta=eta, variance_noise=drawn).prev_sample
         zeroed += bad
     return x, zeroed

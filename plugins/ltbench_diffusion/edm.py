@@ -113,10 +113,8 @@ class EDM(LabelDiffusion):
 
         return heun(denoise, noise(0) * sigmas[0], sigmas)
 
-    def save(self, folder: Any) -> None:
-        from ltbench_diffusion.unet import save_unet
-
-        save_unet(self.net, folder, train_ids=self.train_ids, sigma_data=self.sigma_data, **self.facts())
+    def manifest(self) -> dict[str, Any]:
+        return {**super().manifest(), "sigma_data": self.sigma_data}
 
 
 def check(values: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,13 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltbench.errors import ContractError, NonFinite
+from ltbench.errors import DataError, NonFinite
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
-from ltbench.models.drawing import draw_images, wanted_labels
+from ltbench.models.drawing import Streams, asked_counts, draw_images, wanted_labels
 from ltbench.models.images import resized, to_signed
 from ltbench_diffusion import options
 from ltbench_diffusion.ddim import Guidance, ddim_scheduler, noise_from, sample_loop
-from ltbench_diffusion.unet import UNetTraining, build_unet, check_manifest, fit_shape, load_unet, save_unet
+from ltbench_diffusion.unet import (
+    UNetTraining,
+    build_unet,
+    check_manifest,
+    exact_shape,
+    fit_shape,
+    load_unet,
+    save_unet,
+)
 
 
 class GuidedDDPM(Generator):
@@ -75,12 +83,13 @@ class GuidedDDPM(Generator):
         self.class_names = context.task.class_names
         size, widths = fit_shape(max(table.images.shape[1:3]), o["max_size"], o["widths"])
         if o["size"]:
-            size, widths = fit_shape(o["size"], o["size"], o["widths"])
+            size, widths = exact_shape(o["size"], o["widths"])
         self.shape = (table.images.shape[3], size, size)
         self.prediction = options.prediction(o["prediction"], size)
         self.reference = context.reference("guide") if self.guide == "reference" and self.guidance.scale else None
         classes = self.num_classes if self.conditional else None
-        self.train_ids = table.ids
+        self.train_ids, self.stopped = table.ids, -1
+        self.absent = np.flatnonzero(context.task.class_counts == 0)
         if o["unet_path"]:
             check_manifest(o["unet_path"], prediction=self.prediction, train_ids=table.ids, val_ids=context.val.ids)
             unet = load_unet(o["unet_path"], size=size, channels=self.shape[0], num_classes=classes)
@@ -104,14 +113,15 @@ class GuidedDDPM(Generator):
         images = resized(table.images, self.shape[1:]).to(self.device)
         labels = torch.as_tensor(table.labels).to(self.device)
         for step in context.steps("unet", total, training, options={name: o[name] for name in options.FIT}):
+            if training.good.stopped >= 0:
+                continue
             rows = torch.randint(0, len(images), (o["train_batch"],), device=self.device)
             loss = training.step(
                 to_signed(images[rows]), labels[rows] if self.conditional else None, step, self.autocast()
             )
-            if (step % 100 == 99 or step == total - 1) and not torch.isfinite(loss):
-                raise NonFinite(
-                    f"diffusion loss is {loss.item()} at step {step}; lower it: --set generator.lr={o['lr'] / 3:g}"
-                )
+            training.good.look(loss, step)
+        training.good.say()
+        self.stopped = training.good.stopped
         return training.finish()
 
     def save(self, folder: str | Path) -> None:
@@ -121,18 +131,23 @@ class GuidedDDPM(Generator):
     def sample(
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        counts = np.asarray(counts)
-        if counts.shape != (self.num_classes,) or (counts < 0).any():
-            raise ContractError(f"counts must be ({self.num_classes},) and >= 0, got {counts}")
+        counts = asked_counts(counts, self.num_classes)
+        for k in self.absent[counts[self.absent] > 0]:
+            raise DataError(
+                f"class {self.class_names[k]!r} has no training image, so neither network nor guide knows it; "
+                "ask for none of it, choose another split, or drop the class"
+            )
         judge = self._judge(guide)
         labels = rng.permutation(wanted_labels(counts))
-        random = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        start = torch.randn(len(labels), *self.shape, generator=random)
+        seed = int(rng.integers(2**63))
+        start = torch.randn(len(labels), *self.shape, generator=torch.Generator().manual_seed(seed))
+        streams = Streams(seed, labels)  # redraws and steps with eta > 0 depend on the image alone, not on its batch
         zeroed = np.zeros(len(labels), dtype=np.int64)
 
         def reverse(rows: np.ndarray, attempt: int) -> Tensor:
-            first = torch.randn(len(rows), *self.shape, generator=random) if attempt else start[rows]
-            x, missed = self._reverse(first, labels[rows], judge, random)
+            first = streams.normal(rows, self.shape, attempt, 0) if attempt else start[rows]
+            noise = lambda i: streams.normal(rows, self.shape, attempt, i + 1).to(self.device)  # noqa: E731
+            x, missed = self._reverse(first, labels[rows], judge, noise)
             zeroed[rows] += missed.cpu().numpy()
             return x
 
@@ -143,6 +158,8 @@ class GuidedDDPM(Generator):
             self._check_zeroed(zeroed, labels)  # the better explanation where both apply
         saturated = float(np.isin(images, (0, 255)).mean()) if len(images) else 0.0
         self._notes = {"saturated": saturated, "dropped": float(dropped), "zeroed": float(zeroed.sum())}
+        if self.stopped >= 0:
+            self._notes["stopped_at"] = float(self.stopped)
         return images, labels
 
     def _judge(self, guide: Guide | None) -> Guide | None:
@@ -152,7 +169,7 @@ class GuidedDDPM(Generator):
         return guide if self.guide == "current" else self.reference
 
     def _reverse(
-        self, start: Tensor, labels: np.ndarray, judge: Guide | None, random: torch.Generator
+        self, start: Tensor, labels: np.ndarray, judge: Guide | None, noise: Callable[[int], Tensor]
     ) -> tuple[Tensor, Tensor]:
         wanted = torch.as_tensor(labels).to(self.device)
         abars = ddim_scheduler().alphas_cumprod
@@ -169,7 +186,7 @@ class GuidedDDPM(Generator):
             eta=self.eta,
             guidance=self.guidance,
             log_prob=None if judge is None else lambda x, t: judge.log_prob(x, wanted),
-            generator=random,
+            noise=noise,
         )
 
     def _check_zeroed(self, zeroed: np.ndarray, labels: np.ndarray) -> None:
@@ -183,5 +200,8 @@ class GuidedDDPM(Generator):
             )
 
     def notes(self) -> dict[str, float]:
-        """saturated: share of pixels at 0 or 255; dropped: images drawn again; zeroed: (image, step) pairs unguided."""
+        """saturated: share of pixels at 0 or 255; dropped: images drawn again; zeroed: (image, step) pairs unguided.
+
+        stopped_at: the step at which the fit diverged.
+        """
         return self._notes

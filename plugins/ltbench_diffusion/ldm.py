@@ -122,7 +122,7 @@ class LDM(DDPM):
             step = factor * 2 ** (len(widths) - 1)
             raise UserError(
                 f"generator.size must be a multiple of {step} for {len(o['ae_widths'])} widths of the autoencoder and "
-                f"{len(widths)} of the U-Net, got {side}"
+                f"{len(widths)} of the U-Net, got {side}; --set generator.size={self.side - step} or {self.side}"
             )
         source = ImagePool((table.images,), digest(table.images), ("train",))
         self.autoencoder: Autoencoder = fit_autoencoder(source, context, self.autoencoder_options, size=self.side)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import ltbench
 from ltbench.errors import UserError
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
 from ltbench.options import choice, number, whole, wholes
@@ -75,6 +76,8 @@ class MGDM(Generator):
         classifier_batch: int = 64,
         classifier_lr: float = 2e-3,
     ) -> None:
+        if not isinstance(ltbench.build("generator", base), DDPM):
+            raise UserError(f"mgdm needs a base with DDIM, such as ddpm or ldm, got {base!r}")
         choice("generator.measure", measure, MEASURES)
         number("generator.scale", scale, example=3)
         whole("generator.bridge_steps", bridge_steps, 2, 999, example=50)
@@ -88,10 +91,8 @@ class MGDM(Generator):
         self.steps, self.batch, self.lr = classifier_steps, classifier_batch, classifier_lr
 
     def fit(self, table: ImageTable, context: Context) -> None:
-        base = context.fit_generator(self.spec)
-        if not isinstance(base, DDPM):
-            raise UserError(f"mgdm needs a base with DDIM, such as ddpm or ldm, got {self.spec!r}")
-        self.base = base
+        base: Any = context.fit_generator(self.spec)
+        self.base: DDPM = base
         ts = bridge_timesteps(base.abar, self.bridge_steps)
         self.ts, self.at = ts, levels(base.abar, ts)[:-1]
         with torch.random.fork_rng(devices=[]):
@@ -105,6 +106,8 @@ class MGDM(Generator):
             ema=0.99,
             total=self.steps,
             warmup=self.steps // 20,
+            what="the noise-aware classifier's loss",
+            rate="generator.classifier_lr",
         )
         own = {"widths": self.widths, "dropout": self.dropout, "batch": self.batch, "lr": self.lr}
         key = {**base.facts(), **base.data_key(), "label_power": base.options["label_power"], "classifier": own}

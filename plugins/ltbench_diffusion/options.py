@@ -74,7 +74,7 @@ CHOICES = {
     "guidance_form": FORMS,
     "prediction": ("auto", *PREDICTIONS),
 }
-WHOLE = ("max_size", "blocks", "train_steps", "train_batch", "sample_batch")
+WHOLE = ("blocks", "train_steps", "train_batch", "sample_batch")
 
 
 def prediction(option: str, size: int) -> str:
@@ -95,8 +95,9 @@ def check(values: Mapping[str, Any]) -> None:
     for name in WHOLE:
         whole(f"generator.{name}", values[name], 1)
     whole("generator.steps", values["steps"], 1, 1000)
+    whole("generator.max_size", values["max_size"], 4, example=32)
     if values["size"] is not None:
-        whole("generator.size", values["size"], 4)
+        whole("generator.size", values["size"], 4, example=32)
     wholes("generator.widths", values["widths"], example="[16,32]")
     number("generator.scale", values["scale"])
     number("generator.lr", values["lr"], ends="()", example=1e-3)

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ltbench.errors import DataError
+from ltbench.results.files import sha256
 
 BACKBONE = "squeezenet1_1_imagenet.safetensors"  # keys of torchvision's squeezenet1_1
 HEADS = "lpips_v0.1_linear_heads.safetensors"  # keys squeeze.linI.model.1.weight
 SLICES = ((0, 2), (2, 5), (5, 8), (8, 10), (10, 11), (11, 12), (12, 13))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LEAST = 16  # px: below, the deepest maps of the backbone are empty
+LEAST = 17  # px: below, the deepest maps of the backbone are empty
 
 
 class Perceptual(nn.Module):
@@ -55,16 +56,26 @@ def _unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
-def load_perceptual(folder: str | Path) -> Perceptual:
-    """The distance with weights from `folder`; DataError where a file is missing or does not fit."""
-    from safetensors.torch import load_file
-
+def _check_present(folder: str | Path) -> None:
     for name in (BACKBONE, HEADS):
         if not (Path(folder) / name).is_file():
             raise DataError(
                 f"the perceptual loss needs {BACKBONE} and {HEADS}; {name} is not in {folder}; "
                 "go without it: --set generator.perceptual_path=none"
             )
+
+
+def perceptual_content(folder: str | Path) -> str:
+    """Hashes of the weights in `folder`, which identify them wherever they lie; DataError where a file is missing."""
+    _check_present(folder)
+    return "+".join(sha256(Path(folder) / name) for name in (BACKBONE, HEADS))
+
+
+def load_perceptual(folder: str | Path) -> Perceptual:
+    """The distance with weights from `folder`; DataError where a file is missing or does not fit."""
+    from safetensors.torch import load_file
+
+    _check_present(folder)
     net = Perceptual()
     try:
         backbone = {k.removeprefix("features."): v for k, v in load_file(Path(folder) / BACKBONE).items()}

@@ -93,12 +93,12 @@ class SkinSDM(DDPM):
         return {"prediction": self.prediction, "schedule": "of the weights"}
 
     def data_key(self) -> dict[str, Any]:
-        return {**super().data_key(), "weights": self.pipe.content}
+        return {**super().data_key(), "weights": self.pipe.content, "prompts": self.prompts}
 
     def examples(self, table: ImageTable, context: Context) -> Examples:
         o = self.options
-        prompts = [o["prompt"].replace("{class}", name) for name in context.task.class_names]
-        self.pipe = load_stable_diffusion(o["weights"], [*prompts, ""], context.device)
+        self.prompts = [*(o["prompt"].replace("{class}", name) for name in context.task.class_names), ""]
+        self.pipe = load_stable_diffusion(o["weights"], self.prompts, context.device)
         self.abar, self.prediction = self.pipe.abar, self.pipe.prediction
         unet, factor = self.pipe.unet.config, self.pipe.factor
         size = o["size"] or unet.sample_size * factor

@@ -30,6 +30,7 @@ class DiffusionTraining:
 
     Gradients are cut at norm `clip`. Where the loss becomes non-finite, training stops and the last average known to
     be good is used; NonFinite where there is none. `facts` travel with the weights: what the network predicts.
+    what and rate name the loss and the option of its learning rate in messages.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class DiffusionTraining:
         warmup: int,
         clip: float = 1.0,
         facts: dict[str, Any] | None = None,
+        what: str = "diffusion loss",
+        rate: str = "generator.lr",
     ) -> None:
         from diffusers.training_utils import EMAModel
 
-        self.net, self.objective, self.facts = net, objective, facts or {}
+        self.net, self.objective, self.facts, self.what, self.rate = net, objective, facts or {}, what, rate
         self.trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(self.trained.values(), lr=lr)
         self.ema: Any = EMAModel(self.trained.values(), decay=ema, foreach=True)
@@ -75,11 +78,11 @@ class DiffusionTraining:
         if torch.isfinite(loss):
             self.good = [p.clone() for p in self.ema.shadow_params] if done else []
             return True
-        self._stop(f"diffusion loss is {loss.item()} at step {done}", done)
+        self._stop(f"{self.what} is {loss.item()} at step {done}", done)
         return False
 
     def _stop(self, what: str, done: int) -> None:
-        hint = f"lower the rate: --set generator.lr={self.lr / 3:g}"
+        hint = f"lower the rate: --set {self.rate}={self.lr / 3:g}"
         if not self.good:
             raise NonFinite(f"{what}; {hint}")
         log.warning("%s: the fit stops and uses its last good moving average; %s", what, hint)

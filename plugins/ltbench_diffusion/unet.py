@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ltbench.errors import DataError, UserError
+from ltbench_diffusion.last_good import LastGood
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MANIFEST = "ltbench.json"  # beside the weights: what the network predicts and the ids of its training images
@@ -24,6 +25,18 @@ def fit_shape(side: int, max_size: int, widths: Sequence[int]) -> tuple[int, tup
         levels -= 1
     step = 2 ** (levels - 1)
     return -(-size // step) * step, tuple(widths[:levels])
+
+
+def exact_shape(size: int, widths: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    """`fit_shape` of a size in px that is asked for by name; UserError where these widths cannot take it."""
+    fits, used = fit_shape(size, size, widths)
+    if fits != size:
+        step = 2 ** (len(used) - 1)
+        raise UserError(
+            f"generator.size must be a multiple of {step} for {len(used)} widths, got {size}; "
+            f"--set generator.size={fits - step} or {fits}"
+        )
+    return size, used
 
 
 def norm_groups(widths: Sequence[int]) -> int:
@@ -65,7 +78,10 @@ def build_unet(
 
 
 class UNetTraining:
-    """A U-Net, its optimiser (AdamW) and its moving average (decay warmed up as (1 + n) / (10 + n))."""
+    """A U-Net, its optimiser (AdamW) and its moving average (decay warmed up as (1 + n) / (10 + n)).
+
+    good: what it falls back to where it diverges.
+    """
 
     def __init__(self, unet: Any, *, lr: float, ema: float, total: int, prediction: str) -> None:
         from diffusers.training_utils import EMAModel
@@ -76,6 +92,8 @@ class UNetTraining:
         self.lr, self.total, self.prediction = lr, total, prediction
         betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
         self.abar = torch.cumprod(1 - betas, 0).float().to(unet.device)
+        hint = f"lower it: --set generator.lr={lr / 3:g}"
+        self.good = LastGood(lambda: self.ema.shadow_params, total, what="diffusion loss", hint=hint)
 
     def step(self, x0: Tensor, labels: Tensor | None, done: int, autocast: Any) -> Tensor:
         """One update on images x0 (B, c, h, w) in [-1, 1]; returns the loss, of eps (equation 2) or v."""
@@ -101,11 +119,12 @@ class UNetTraining:
         return self.unet.eval().requires_grad_(False)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser and moving average."""
+        """Weights, optimiser, moving average and its last good values."""
         return {
             "unet": self.unet.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict(),
+            "good": self.good.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -114,6 +133,7 @@ class UNetTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         self.ema.to(self.unet.device)
+        self.good.load_state_dict(state.get("good", {}))
 
 
 def save_unet(unet: Any, folder: str | Path, *, prediction: str, train_ids: Iterable[str], **facts: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from ltbench_diffusion.autoencoder import Autoencoder
+from ltbench_diffusion.last_good import LastGood
 from torch import Tensor
 
 LogProb = Callable[[Tensor, Tensor], Tensor]  # x (B, c, H, W) in [-1, 1], labels (B,) -> log p (B,)
@@ -16,18 +17,29 @@ Reconstruction = Callable[[Tensor, Tensor], Tensor]  # x, made -> error at every
 class DecoderTuning:
     """Reconstruction plus ce_weight times the cross-entropy of a frozen image classifier; Ye et al. 2023, equation 5.
 
-    The reconstruction is summed over pixels and averaged over the batch, as in the autoencoder's own training.
+    The reconstruction is summed over pixels and averaged over the batch, as in the autoencoder's own training. total:
+    steps that will be done.
     """
 
     def __init__(
-        self, coder: Autoencoder, reconstruction: Reconstruction, log_prob: LogProb, *, lr: float, ce_weight: float
+        self,
+        coder: Autoencoder,
+        reconstruction: Reconstruction,
+        log_prob: LogProb,
+        *,
+        lr: float,
+        ce_weight: float,
+        total: int,
     ) -> None:
         self.coder, self.reconstruction, self.log_prob, self.ce_weight = coder, reconstruction, log_prob, ce_weight
         net: Any = coder.net
         self.parts = [net.post_quant_conv, net.decoder]
         for part in self.parts:
             part.train().requires_grad_(True)
-        self.optimizer = torch.optim.Adam([p for part in self.parts for p in part.parameters()], lr=lr)
+        weights = [p for part in self.parts for p in part.parameters()]
+        self.optimizer = torch.optim.Adam(weights, lr=lr)
+        hint = f"lower it: --set generator.decoder_lr={lr / 3:g}"
+        self.good = LastGood(lambda: weights, total, what="the decoder's loss", hint=hint)
 
     def step(self, x: Tensor, labels: Tensor, autocast: Any) -> dict[str, Tensor]:
         """One update on images x (B, c, H, W) in [-1, 1]; returns the terms, each a scalar."""
@@ -49,11 +61,13 @@ class DecoderTuning:
             part.eval().requires_grad_(False)
 
     def state_dict(self) -> dict[str, Any]:
-        """The decoder's weights and the optimiser."""
-        return {"parts": [part.state_dict() for part in self.parts], "optimizer": self.optimizer.state_dict()}
+        """The decoder's weights, the optimiser and the last good weights."""
+        parts = [part.state_dict() for part in self.parts]
+        return {"parts": parts, "optimizer": self.optimizer.state_dict(), "good": self.good.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         for part, saved in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(saved)
         self.optimizer.load_state_dict(state["optimizer"])
+        self.good.load_state_dict(state.get("good", {}))

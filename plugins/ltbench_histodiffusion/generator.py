@@ -15,9 +15,9 @@ from ltbench_diffusion.unet import fit_shape
 from torch import Tensor
 
 from ltbench.data.tables import digest
-from ltbench.errors import ContractError, NonFinite
+from ltbench.errors import NonFinite
 from ltbench.interfaces import Context, Generator, Guide, ImagePool, ImageTable
-from ltbench.models.drawing import Streams, TrainingRows, draw_images, wanted_labels
+from ltbench.models.drawing import Streams, TrainingRows, asked_counts, draw_images, wanted_labels
 from ltbench_histodiffusion import options
 from ltbench_histodiffusion.phases import Setting, fit_guide, fit_unet, tune_decoder
 from ltbench_histodiffusion.sampling import guided, kept_steps
@@ -136,9 +136,7 @@ class HistoDiffusion(Generator):
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Images led by the generator's own latent classifier; `guide` is not used."""
-        counts = np.asarray(counts)
-        if counts.shape != (self.num_classes,) or (counts < 0).any():
-            raise ContractError(f"counts must be ({self.num_classes},) and >= 0, got {counts}")
+        counts = asked_counts(counts, self.num_classes)
         labels = wanted_labels(counts)
         streams = Streams(int(rng.integers(2**63)), labels)
         self.zeroed = 0
@@ -162,6 +160,7 @@ class HistoDiffusion(Generator):
     def _reverse(self, rows: np.ndarray, labels: Tensor, streams: Streams, attempt: int) -> Tensor:
         o = self.options
         times = kept_steps(o["steps"])
+        missed = []
         levels = [*(float(self.abar[t]) for t in times), float(self.abar[0])]
 
         def predict(z: Tensor, t: int) -> Tensor:
@@ -171,7 +170,7 @@ class HistoDiffusion(Generator):
         def gradient(z: Tensor, t: int) -> Tensor:
             found = self.guide.gradient(z, t, labels)
             bad = ~torch.isfinite(found).flatten(1).all(1)
-            self.zeroed += int(bad.sum())
+            missed.append(int(bad.sum()))
             return torch.where(bad.view(-1, 1, 1, 1), torch.zeros_like(found), found)
 
         model = guided(
@@ -186,7 +185,9 @@ class HistoDiffusion(Generator):
         )
         draw = lambda i: streams.normal(rows, self.coder.shape, attempt, i).to(self.device)  # noqa: E731
         eta = 1.0 if o["sampler"] == "ddpm" else o["eta"]
-        return self.coder.decode(ddim(model, draw(0), times, levels, eta=eta, noise=lambda i: draw(i + 1)))
+        x = self.coder.decode(ddim(model, draw(0), times, levels, eta=eta, noise=lambda i: draw(i + 1)))
+        self.zeroed += sum(missed)  # here, since a batch too large for the device is drawn again
+        return x
 
     def notes(self) -> dict[str, float]:
         """dropped: images drawn again; zeroed: (image, step) pairs without a finite gradient."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltbench.errors import NonFinite
+
+log = logging.getLogger("ltbench")
 
 
 class LatentClassifier(nn.Module):
@@ -57,13 +61,13 @@ class LatentClassifier(nn.Module):
 class GuideTraining:
     """AdamW with linear decay; the weights of the best noisy validation cross-entropy so far are kept.
 
-    abar: float32 (1000,) on the device.
+    abar: float32 (1000,) on the device. stopped: the step at which the loss was no longer finite, -1 while it goes on.
     """
 
     def __init__(self, net: LatentClassifier, abar: Tensor, *, lr: float, weight_decay: float, total: int) -> None:
         self.net, self.abar, self.lr, self.total = net, abar, lr, total
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
-        self.best, self.score = copy.deepcopy(net.state_dict()), float("inf")
+        self.best, self.score, self.stopped = copy.deepcopy(net.state_dict()), float("inf"), -1
 
     def step(self, z: Tensor, labels: Tensor, done: int, autocast: Any) -> Tensor:
         """One update on clean latents z (B, zc, h, w), noised at a random time each; returns the loss."""
@@ -84,8 +88,11 @@ class GuideTraining:
         return abar.sqrt() * z + (1 - abar).sqrt() * noise, t
 
     @torch.no_grad()
-    def validate(self, z: Tensor, labels: Tensor, generator: torch.Generator) -> float:
-        """Noisy validation cross-entropy, mean over classes; keeps the weights where it is the lowest so far."""
+    def validate(self, z: Tensor, labels: Tensor, done: int, generator: torch.Generator) -> float:
+        """Noisy validation cross-entropy, mean over classes; keeps the weights where it is the lowest so far.
+
+        Not finite: training stops with the best weights; NonFinite where none were better than guessing.
+        """
         self.net.eval()
         z_t, t = self.noised(z, generator)
         parts = [self.net(a, b).float() for a, b in zip(z_t.split(256), t.split(256), strict=True)]
@@ -93,15 +100,24 @@ class GuideTraining:
         score = float(torch.stack([each[labels == k].mean() for k in labels.unique()]).mean())
         self.net.train()
         if not score < float("inf"):
-            raise NonFinite(
-                f"the latent classifier's loss is {score}; lower it: --set generator.guide_lr={self.lr / 3:g}"
-            )
+            if not self.score < 2 * math.log(parts[0].shape[1]):  # about what guessing scores
+                raise NonFinite(f"the latent classifier's loss is {score} at step {done}; {self._hint()}")
+            self.stopped = done
         if score < self.score:
             self.best, self.score = copy.deepcopy(self.net.state_dict()), score
         return score
 
+    def _hint(self) -> str:
+        return f"lower it: --set generator.guide_lr={self.lr / 3:g}"
+
     def finish(self) -> LatentClassifier:
-        """The classifier with its best weights, frozen, in eval mode."""
+        """The classifier with its best weights, frozen, in eval mode; a warning where training stopped early."""
+        if self.stopped >= 0:
+            log.warning(
+                "the latent classifier's loss is not finite at step %d: the fit stops and uses its best weights; %s",
+                self.stopped,
+                self._hint(),
+            )
         self.net.load_state_dict(self.best)
         self.net.eval().requires_grad_(False)
         return self.net
@@ -113,10 +129,11 @@ class GuideTraining:
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "score": self.score,
+            "stopped": self.stopped,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.best, self.score = state["best"], state["score"]
+        self.best, self.score, self.stopped = state["best"], state["score"], state.get("stopped", -1)

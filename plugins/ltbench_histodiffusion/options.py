@@ -115,7 +115,7 @@ CHOICES = {
     "sampler": ("ddim", "ddpm"),
     "form": FORMS,
 }
-WHOLE = ("max_size", "blocks", "train_steps", "train_batch", "guide_steps", "guide_batch", "decoder_steps")
+WHOLE = ("blocks", "train_steps", "train_batch", "guide_steps", "guide_batch", "decoder_steps")
 SHARES = ("eta", "label_power")
 ABOVE_ZERO = ("lr", "guide_lr", "decoder_lr")
 
@@ -144,6 +144,7 @@ def check(values: Mapping[str, Any]) -> None:
         choice(f"generator.{name}", values[name], known)
     for name in (*WHOLE, "decoder_batch", "sample_batch"):
         whole(f"generator.{name}", values[name], 1)
+    whole("generator.max_size", values["max_size"], 4, example=32)
     whole("generator.steps", values["steps"], 2, 1000)
     for name in ("widths", "guide_widths", "ae_widths"):
         wholes(f"generator.{name}", values[name], example="[32,64]")

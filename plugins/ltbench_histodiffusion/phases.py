@@ -16,7 +16,6 @@ from ltbench_diffusion.unet import build_unet
 from torch import Tensor
 from torch.nn import functional as F
 
-from ltbench.errors import NonFinite
 from ltbench.interfaces import Context, ImagePool, ImageTable
 from ltbench.models.drawing import TrainingRows
 from ltbench.models.images import resized, to_signed
@@ -45,7 +44,7 @@ class Setting:
 
     def key(self, *names: str) -> dict[str, Any]:
         """On what a phase depends: the autoencoder, its images and these options."""
-        base = {"autoencoder": vars(self.ae), "size": self.size, "pool": self.pool.content}
+        base = {"autoencoder": self.ae.key(), "size": self.size, "pool": self.pool.content}
         return {**base, **{name: self.values[name] for name in names}}
 
     def network(self, kind: Any, start: str, context: Context, **given: Any) -> Any:
@@ -100,6 +99,8 @@ def fit_guide(setting: Setting, table: ImageTable, rows: TrainingRows, context: 
     labels, every = torch.from_numpy(np.array(table.labels)), max(1, total // LOOKS)
     sets: dict[str, Latents] = {}
     for step in context.steps("latent-classifier", total, training, options=setting.key(*options.GUIDE)):
+        if training.stopped >= 0:
+            continue
         for name, part in (("train", table), ("val", context.val)) if not sets else ():
             sets[name] = Latents(ImagePool((part.images,), "", (name,)), setting.coder, setting.size, context)
         drawn = rows.rows(o["guide_batch"])
@@ -108,7 +109,7 @@ def fit_guide(setting: Setting, table: ImageTable, rows: TrainingRows, context: 
         if step % every == every - 1 or step == total - 1:
             held_out = torch.from_numpy(np.array(context.val.labels)).to(context.device)
             random = context.torch_rng("validate-guide")
-            training.validate(sets["val"].take(torch.arange(len(held_out)), random), held_out, random)
+            training.validate(sets["val"].take(torch.arange(len(held_out)), random), held_out, step, random)
     return training.finish()
 
 
@@ -117,16 +118,17 @@ def tune_decoder(setting: Setting, table: ImageTable, rows: TrainingRows, contex
     o, total, coder = setting.values, setting.values["decoder_steps"], setting.coder
     judge = context.reference("guide")
     terms_of = AutoencoderTraining(coder.net, setting.ae, table.images.shape[3], context.device)
-    tuning = DecoderTuning(coder, terms_of.reconstruction, judge.log_prob, lr=o["decoder_lr"], ce_weight=o["ce_weight"])
+    tuning = DecoderTuning(
+        coder, terms_of.reconstruction, judge.log_prob, lr=o["decoder_lr"], ce_weight=o["ce_weight"], total=total
+    )
     images, labels = resized(table.images, (setting.size,) * 2), torch.from_numpy(np.array(table.labels))
     key = {**setting.key(*options.DECODER, "label_power"), "judge": judge.weights}
     for step in context.steps("decoder", total, tuning, options=key):
+        if tuning.good.stopped >= 0:
+            continue
         drawn = rows.rows(o["decoder_batch"])
         x = to_signed(images[drawn].to(context.device))
         terms = tuning.step(x, labels[drawn].to(context.device), context.autocast())
-        if step % 100 == 99 and not all(torch.isfinite(term) for term in terms.values()):
-            raise NonFinite(
-                f"the decoder's loss is not finite at step {step}; "
-                f"lower it: --set generator.decoder_lr={o['decoder_lr'] / 3:g}"
-            )
+        tuning.good.look(terms["reconstruction"] + terms["cross_entropy"], step)
+    tuning.good.say()
     tuning.finish()

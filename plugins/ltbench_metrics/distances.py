@@ -58,6 +58,8 @@ def distances(record: GenerationRecord, warnings: list[str]) -> dict[str, Any]:
                 values[f"{key}_subset_sd[{name}]"] = sd
         values[f"rank_deficient[{name}]"] = float(n <= real.shape[1])
         values |= _neighbours(name, pool, half, other)
+        if n <= K_DENSITY:
+            warnings.append(_too_few(n))
         values[f"copy_ratio[{name}]"] = _copies(record, extract, pool, real, order)
         values |= _classes(record, name, (fd, kd), real, fake)
         values.setdefault("fd_floor", values[f"{fd}_floor[{name}]"])
@@ -76,6 +78,12 @@ def _neighbours(name: str, pool: np.ndarray, half: np.ndarray, other: np.ndarray
     nothing = dict.fromkeys(SHARES, float("nan"))
     values = {f"{key}[{name}]": found.get(k, nothing)[key] for key, k in SHARES.items()}
     return {**values, **{f"{key}_floor[{name}]": floor.get(k, nothing)[key] for key, k in SHARES.items()}}
+
+
+def _too_few(n: int) -> str:
+    """What n images a side do not suffice for."""
+    lost = [f"{key} ({k + 1})" for key, k in SHARES.items() if n <= k]
+    return f"undefined at n = {n}, in brackets the least: {', '.join(lost)}; measure more images"
 
 
 def _copies(record: GenerationRecord, extract: Any, pool: np.ndarray, real: np.ndarray, order: np.ndarray) -> float:

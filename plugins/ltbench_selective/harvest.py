@@ -11,10 +11,11 @@ class Harvest:
     """Kept images per class, up to counts (C,); earlier rounds come before later ones, within a round nearest first.
 
     made (C,): candidates so far. nearest (C, C): candidates of class i whose nearest centroid is that of class j.
+    spare: keep rejected candidates for `fill`.
     """
 
-    def __init__(self, counts: np.ndarray) -> None:
-        self.counts = counts
+    def __init__(self, counts: np.ndarray, *, spare: bool = False) -> None:
+        self.counts, self.spare, self.rounds = counts, spare, 0
         self.kept: list[list[np.ndarray]] = [[] for _ in counts]
         self.rejected: list[list[np.ndarray]] = [[] for _ in counts]
         self.made = np.zeros(len(counts), dtype=np.int64)
@@ -32,15 +33,17 @@ class Harvest:
     ) -> None:
         """Take what the classes that were asked for still need from a round's candidates."""
         self.made += asked
+        self.rounds += 1
         self.accepted += int(accepted.sum())
         np.add.at(self.nearest, (labels, distances.argmin(axis=1)), 1)
         short = self.short()
         for k in np.flatnonzero(asked):
             chosen = ranked(distances, labels, accepted, int(k))[: short[k]]
-            self.kept[k] += [images[i] for i in chosen]
+            self.kept[k] += [images[i].copy() for i in chosen]  # a view would hold the whole round
             self.kept_distances += distances[chosen, k].tolist()
             refused = np.flatnonzero(~accepted & (labels == k))
-            self.rejected[k] += [images[i] for i in refused]
+            if self.spare:
+                self.rejected[k] += [images[i].copy() for i in refused]
             self.rejected_distances += distances[refused, k].tolist()
 
     def fill(self, rng: np.random.Generator) -> None:
@@ -63,6 +66,7 @@ class Harvest:
         return {
             "asked": float(self.counts.sum()),
             "generated": float(made),
+            "rounds": float(self.rounds),
             "kept": float(kept),
             "missing": float(self.counts.sum() - kept),
             **{f"missing_class[{k}]": float(missing) for k, missing in enumerate(self.short()) if missing},

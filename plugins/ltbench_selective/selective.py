@@ -12,6 +12,7 @@ import numpy as np
 import ltbench
 from ltbench.errors import DataError
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
+from ltbench.models.drawing import asked_counts
 from ltbench.options import choice, number
 from ltbench_selective.filter import (
     CopyGuard,
@@ -31,12 +32,12 @@ class Selective(Generator):
 
     So does the released code of Ye et al. 2023. Features are those of a classifier trained on the real training images
     alone. base: the generator (id or {name, options}). oversample: candidates of a round over images asked. limit:
-    candidates at most, over images asked. reserve: the first round is made large enough for this share of the real
-    images in equal parts per class, so that smaller quotas get the first places of one ranking. min_confidence: least
-    probability of the class, averaged over the image and, where the protocol mirrors images, its mirror image; 0 = off.
-    shrink: pseudo-images at the overall mean in each centroid. on_shortfall: "keep_fewer", "error" or "fill_random"
-    (rejected candidates). copy_guard: candidates as near to a training image as this share of the validation images is
-    at most are rejected as copies; 0 = off.
+    candidates at most, over images asked, hence at most limit / oversample rounds, rounded up. reserve: the first round
+    is made large enough for this share of the real images in equal parts per class, so that smaller quotas get the
+    first places of one ranking. min_confidence: least probability of the class, averaged over the image and, where the
+    protocol mirrors images, its mirror image; 0 = off. shrink: pseudo-images at the overall mean in each centroid.
+    on_shortfall: "keep_fewer", "error" or "fill_random" (rejected candidates). copy_guard: candidates as near to a
+    training image as this share of the validation images is at most are rejected as copies; 0 = off.
     """
 
     exact = False
@@ -95,12 +96,12 @@ class Selective(Generator):
     def sample(
         self, counts: np.ndarray, *, guide: Guide | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        counts = np.asarray(counts)
+        counts = asked_counts(counts, len(self.names))
         seed = int(rng.integers(2**63))
         least = math.ceil(self.reserve * self.n_real / len(counts))
         block = np.where(counts > 0, np.ceil(self.oversample * np.maximum(counts, least)), 0).astype(np.int64)
         most = np.maximum(np.floor(self.limit * counts).astype(np.int64), block)
-        harvest, attempt, copied = Harvest(counts), 0, 0
+        harvest, attempt, copied = Harvest(counts, spare=self.on_shortfall == "fill_random"), 0, 0
         while (asked := np.where(harvest.short() > 0, np.minimum(block, most - harvest.made), 0)).any():
             images, labels = self.inner.sample(asked, guide=guide, rng=np.random.default_rng((seed, attempt)))
             features = unit_features(self.reference.features(images))
@@ -133,7 +134,8 @@ class Selective(Generator):
             for k, missing in enumerate(harvest.short())
             if missing
         ]
-        text = f"selection fell short in {len(lines)} classes; {'; '.join(lines)}"
+        rounds = f"{harvest.rounds} rounds" if harvest.rounds > 1 else "1 round"
+        text = f"selection fell short in {len(lines)} classes after {rounds}; {'; '.join(lines)}"
         if self.on_shortfall == "error":
             raise DataError(f"{text}; raise generator.limit={self.limit:g}, or take fewer images")
         log.warning("%s", text)
@@ -141,7 +143,7 @@ class Selective(Generator):
             harvest.fill(rng)
 
     def notes(self) -> dict[str, float]:
-        """asked, generated, kept, missing, filled, accepted_rate; mean distance of kept, rejected, held-out real.
+        """asked, generated, rounds, kept, missing, filled, accepted_rate; mean distances: kept, rejected, held-out.
 
         missing_class[k] of classes that fell short; copies: candidates that the copy guard refused, where it is on.
         """

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from ltbench.errors import DataError, UserError
 from ltbench.launch.generate import Counts, class_folders
 from ltbench.launch.pictures import read_pictures
 from ltbench.launch.score import MEANING, Scores
+from ltbench.results.files import null_to_nan
 
 SHORT = ["--protocol", "quick", "--device", "cpu", "--set", "epochs=3"]
 TINY = [
@@ -135,7 +140,11 @@ def test_a_generator_wraps_another(cli, tmp_path, caplog):
         (["--generator", "real-copies", "--count", "1", "--total", "5"], "how many images?"),
         (["--generator", "real-copies", "--counts", "1,2"], "--counts names 2 classes, the data set has 10"),
         (["--generator", "real-copies", "--counts", "a"], "--counts needs whole numbers"),
-        (["--generator", "real-copies", "--count", "0"], "at least 0 and one above"),
+        (["--generator", "real-copies", "--count", "0"], "--count must be at least 1, got 0"),
+        (["--generator", "real-copies", "--count", "-2"], "--count must be at least 1, got -2"),
+        (["--generator", "real-copies", "--total", "-3"], "--total must be at least 1, got -3"),
+        (["--generator", "real-copies", "--counts=-1,2,0,0,0,0,0,0,0,0"], "at least 0 and one above, got [-1, 2"),
+        (["--generator", "real-copies", "--counts=0,0,0,0,0,0,0,0,0,0"], "at least 0 and one above"),
         (["--generator", "real-copie", "--count", "1"], "unknown generator 'real-copie'. Did you mean real-copies"),
     ],
 )
@@ -149,6 +158,67 @@ def test_a_full_folder_is_left_alone(cli, tmp_path):
     wanted = ["--generator", "real-copies", "--dataset", "digits-lt", "--count", "1"]
     status, _, err = cli("generate", *wanted, *SHORT, "--out", tmp_path)
     assert status == 2 and "not an empty folder" in err and [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+class Killed(BaseException):
+    """In place of kill -9 while files are written."""
+
+
+def test_a_call_killed_while_it_writes_is_made_again(cli, tmp_path, monkeypatch):
+    wanted = ["generate", "--generator", "real-copies", "--dataset", "digits-lt", "--count", "2", *SHORT, "--out"]
+    assert cli(*wanted, tmp_path / "whole")[0] == 0
+    save, saved = Image.Image.save, []
+
+    def die(self, *rest):
+        saved.append(save(self, *rest))
+        if len(saved) == 7:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", die)
+        with pytest.raises(Killed):
+            cli(*wanted, tmp_path / "killed")
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [".unfinished"]
+    with pytest.raises(DataError, match="holds no image"):  # what is not finished is not measured
+        read_pictures(tmp_path / "killed", ("a", "b"), 8, 1)
+    assert cli(*wanted, tmp_path / "killed")[0] == 0
+    files = [
+        {path.relative_to(tmp_path / name).as_posix(): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("whole", "killed")
+    ]
+    assert len(files[0]) == 22 and files[0].keys() == files[1].keys()
+    assert all(files[1][name] == content for name, content in files[0].items() if name != "manifest.json")
+
+
+def test_a_call_killed_in_its_fit_is_made_again(cli, tmp_path):
+    long = ["--set", "generator.train_steps=40", *TINY[2:], *SHORT]
+    wanted = ["generate", "--generator", "guided-ddpm", "--dataset", "digits-lt", "--count", "1", *long, "--out"]
+    command = [sys.executable, "-m", "ltbench.cli", *wanted, str(tmp_path / "killed")]
+    cache = {"LTBENCH_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, env={**os.environ, **cache}, stderr=subprocess.PIPE, text=True)
+    assert any("fit guided-ddpm/unet: 40 steps" in line for line in process.stderr)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not (tmp_path / "killed").exists()
+    again = subprocess.run(command, env={**os.environ, **cache}, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout.startswith("asked 10 images, kept 10"), again.stderr
+    assert cli(*wanted, tmp_path / "whole")[0] == 0
+    both = [[path.read_bytes() for path in sorted((tmp_path / n).glob("*/*.png"))] for n in ("killed", "whole")]
+    assert len(both[0]) == 10 and both[0] == both[1]
+
+
+def test_a_fit_without_memory_says_so(cli, tmp_path, monkeypatch):
+    import torch
+    from ltbench_diffusion.unet import UNetTraining
+
+    def full(self, *rest):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(UNetTraining, "step", full)
+    wanted = ["--generator", "guided-ddpm", "--dataset", "digits-lt", "--count", "1", "--set", "generator.lr=1e-5"]
+    status, _, err = cli("generate", *wanted, *TINY, *SHORT, "--out", tmp_path / "out")
+    assert status == 1 and "memory does not suffice (CUDA out of memory. Tried" in err and "train_batch" in err
+    assert "internal error" not in err and not (tmp_path / "out").exists()
 
 
 def test_a_total_follows_the_class_mix():
@@ -202,3 +272,57 @@ def test_undecodable_files_and_missing_folders_are_named(cli, tmp_path):
         read_pictures(tmp_path / "nowhere", ("a", "b"), 8, 1)
     status, _, err = cli("score", tmp_path / "nowhere", "--against", "digits-lt", *SHORT)
     assert status == 2 and "is no folder" in err
+
+
+def test_truncated_and_empty_files_are_named(cli, tmp_path):
+    for i in range(3):
+        write(tmp_path, f"{i}.png")
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
+    (tmp_path / "2.png").write_bytes(b"")
+    status, _, err = cli("score", tmp_path, "--against", "digits-lt", *SHORT)
+    assert status == 2 and "2 of 3 images" in err and "first 1.png" in err and "labels.csv" not in err
+    assert "delete these files, or make them again" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--against", "digit-lt"], "unknown dataset 'digit-lt'. Did you mean digits-lt?"),
+        (["--against", "digits-lt", "--extractor", "pca"], "unknown extractor 'pca'; there are: reference"),
+        (["--against", "digits-lt", "--extractor", "tv-resnet18:/no"], "weights file '/no' does not exist"),
+        (["--against", "digits-lt", "--extractor", "fid:/no.pth"], "Inception weights '/no.pth' do not exist"),
+    ],
+)
+def test_mistakes_of_score(cli, tmp_path, args, text):
+    if "fid" in args[-1]:
+        pytest.importorskip("torch_fidelity")
+    write(tmp_path, "1.png")
+    write(tmp_path, "2.png")
+    status, _, err = cli("score", tmp_path, *args, *SHORT)
+    assert status == 2 and text in err
+
+
+@pytest.mark.parametrize(("n", "classes"), [(2, False), (3, False), (3, True), (4, False), (6, False)])
+def test_a_few_images_are_measured_as_far_as_they_go(cli, tmp_path, n, classes):
+    for i in range(n):
+        write(tmp_path, f"{i % 2}/{'x' * (i + 1)}.png" if classes else f"{'x' * (i + 1)}.png")
+    status, out, _ = cli("score", tmp_path, "--against", "digits-lt", *SHORT, "--extractor", "pca64-pixels", "--json")
+    found = json.loads(out)
+    m = null_to_nan(found["metrics"])
+    assert status == 0 and m["n"] == n and np.isfinite([m["fd[pca64-pixels]"], m["fd_floor[pca64-pixels]"]]).all()
+    assert np.isfinite(m["precision[pca64-pixels]"]) == (n > 3) and np.isfinite(m["coverage[pca64-pixels]"]) == (n > 5)
+    notes = " ".join(found["notes"])
+    assert "failed" not in notes and (f"undefined at n = {n}, in brackets the least" in notes) == (n < 6)
+
+
+def test_nothing_measured_is_an_error(cli, tmp_path, monkeypatch):
+    from ltbench_metrics.generation import Generation
+
+    def fails(self, record):
+        raise ValueError("no")
+
+    monkeypatch.setattr(Generation, "compute", fails)
+    write(tmp_path, "1.png")
+    write(tmp_path, "2.png")
+    status, out, err = cli("score", tmp_path, "--against", "digits-lt", *SHORT, "--extractor", "pca64-pixels")
+    assert status == 1 and not out and "nothing could be measured; " in err and "ValueError: no" in err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -61,13 +63,48 @@ def test_the_batch_is_halved_where_memory_ends():
         return torch.rand(len(rows), 1, 2, 2)
 
     assert len(draw_images(5, (1, 2, 2), run, batch=8, hint="")[0]) == 5
-    assert sizes == [5, 4, 2, 2, 1]
+    assert sizes == [5, 2, 2, 1]
+
+    tries = []
 
     def never(rows, attempt):
+        tries.append(len(rows))
         raise torch.cuda.OutOfMemoryError("no")
 
     with pytest.raises(LtbenchError, match="does not suffice to draw a single image"):
         draw_images(5, (1, 2, 2), never, batch=8, hint="")
+    assert tries == [5, 2, 1]  # and not for ever
+
+
+def test_images_are_the_same_after_memory_ended():
+    streams = Streams(0, wanted_labels(np.array([3, 0, 4])))
+    space = [100]
+
+    def run(rows, attempt):
+        if len(rows) > space[0]:
+            raise torch.cuda.OutOfMemoryError
+        x = streams.normal(rows, (1, 4, 4), attempt)
+        return x if attempt else torch.where(torch.from_numpy(rows % 3 == 0).view(-1, 1, 1, 1), torch.nan, x)
+
+    expected, again = draw_images(7, (1, 4, 4), run, batch=8, hint="")
+    for space[0] in (3, 2, 1):
+        images, redrawn = draw_images(7, (1, 4, 4), run, batch=8, hint="")
+        assert np.array_equal(images, expected) and again == redrawn == 3
+
+
+def test_memory_is_given_back_before_the_next_try(monkeypatch):
+    held, alive = [], []
+
+    def run(rows, attempt):
+        if len(rows) > 1:
+            big = torch.zeros(3)
+            held.append(weakref.ref(big))
+            raise torch.cuda.OutOfMemoryError
+        return torch.rand(len(rows), 1, 2, 2)
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(held[-1]() is not None))
+    draw_images(2, (1, 2, 2), run, batch=2, hint="")
+    assert alive == [False]
 
 
 @pytest.mark.parametrize(("power", "expected"), [(1.0, [0.9, 0.1]), (0.5, [0.75, 0.25]), (0.0, [0.5, 0.5])])

@@ -14,8 +14,9 @@ from ltbench_diffusion.autoencoder import (
     build_autoencoder,
     fit_autoencoder,
 )
+from ltbench_diffusion.last_good import LastGood
 from ltbench_diffusion.parallel import average_gradients, share
-from ltbench_diffusion.perceptual import BACKBONE, HEADS, Perceptual, load_perceptual
+from ltbench_diffusion.perceptual import BACKBONE, HEADS, LEAST, Perceptual, load_perceptual
 from torch import nn
 
 from ltbench.errors import DataError, NonFinite, UserError
@@ -114,8 +115,8 @@ def test_a_killed_fit_ends_equal(tmp_path):
         ({"widths": (8, 8, 8)}, 18, UserError, "multiples of 4 px, got 18.*size=16 or 20"),
         ({"lr": 0.0}, 16, UserError, "generator.ae_lr must be a number above 0"),
         ({"latent_channels": 0}, 16, UserError, "generator.latent_channels"),
-        ({"perceptual_path": "/nowhere"}, 8, UserError, "at least 16 px"),
-        ({"perceptual_path": "/nowhere"}, 16, DataError, "perceptual_path=none"),
+        ({"perceptual_path": "/nowhere"}, 16, UserError, "at least 17 px, got 16"),
+        ({"perceptual_path": "/nowhere"}, 18, DataError, "perceptual_path=none"),
         ({"lr": 1e30, "steps": 100}, 16, NonFinite, "lower it"),
     ],
 )
@@ -163,6 +164,13 @@ def test_the_perceptual_distance_by_hand():
     assert torch.allclose(net(grey, -grey), net(grey.repeat(1, 3, 1, 1), -grey.repeat(1, 3, 1, 1)))
 
 
+def test_the_least_size_of_the_perceptual_distance():
+    net, x = Perceptual(), torch.zeros(1, 3, LEAST, LEAST)
+    assert net(x, x).tolist() == [0]
+    with pytest.raises(RuntimeError, match="too small"):
+        net(x[..., :-1, :-1], x[..., :-1, :-1])
+
+
 def test_the_perceptual_distance_is_that_of_torchmetrics():
     lpips = pytest.importorskip("torchmetrics.functional.image.lpips")
     theirs = lpips._LPIPS(pretrained=False, net="squeeze", pnet_rand=True).eval()
@@ -186,6 +194,74 @@ def test_the_perceptual_distance_with_weights_grows_with_blur():
     x = torch.from_numpy(pool(2, 64).parts[0]).permute(0, 3, 1, 2).float() / 127.5 - 1
     near, far = (float(net(x, gaussian_blur(x, [9, 9], [s, s])).mean()) for s in (0.5, 2.0))
     assert 0 < near < far
+
+
+def save_perceptual(folder: Path, seed: int) -> str:
+    """Random weights in the two files."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(seed)
+    net = Perceptual()
+    folder.mkdir()
+    save_file({f"features.{k}": v.clone() for k, v in net.features.state_dict().items()}, folder / BACKBONE)
+    heads = {f"squeeze.lin{i}.model.1.weight": head.data.clone() for i, head in enumerate(net.heads)}
+    save_file(heads, folder / HEADS)
+    return str(folder)
+
+
+def test_a_fit_depends_on_the_perceptual_weights_and_not_on_their_folder(tmp_path):
+    paths = [save_perceptual(tmp_path / name, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    fits = []
+    for path in paths:
+        context = tiny_context(tmp_path / "cache").for_fit("x", {})
+        fit_autoencoder(
+            pool(), context, AutoencoderOptions(widths=(8, 8), steps=1, batch=2, perceptual_path=path), size=18
+        )
+        fits.append(context.fits["x/autoencoder"])
+    assert fits[0] == fits[1] != fits[2]
+    plain = AutoencoderOptions(widths=(8, 8))
+    assert plain.key() == vars(plain)  # fits without them keep their place
+
+
+def test_divergence_keeps_the_last_good_weights(tmp_path, monkeypatch, caplog):
+    from ltbench_diffusion import last_good
+
+    real, options = AutoencoderTraining.step, AutoencoderOptions(widths=(8, 8), steps=9, batch=4)
+
+    def poisoned(self, x, done, autocast):
+        return real(self, x * torch.nan if done >= 5 else x, done, autocast)
+
+    monkeypatch.setattr(last_good, "EVERY", 2)
+    monkeypatch.setattr(AutoencoderTraining, "step", poisoned)
+    for _ in range(2):  # from the cache, too, it says so
+        caplog.clear()
+        made = fitted(tmp_path, options, 16)
+        assert "the autoencoder's loss is not finite at step 5: the fit stops" in caplog.text
+        assert all(torch.isfinite(p).all() for p in made.net.parameters()) and made.scale < 1e3
+
+
+def test_last_good_weights():
+    w = torch.zeros(2)
+    kept = LastGood(lambda: [w], 400, what="the loss", hint="do this")
+
+    def look(loss, step):
+        w.fill_(step)
+        kept.look(torch.tensor(loss), step)
+
+    look(1.0, 0)
+    look(2.0, 99)  # no worse than twice the first
+    look(0.5, 150)  # between looks
+    look(1e9, 199)  # finite, and yet not good
+    again = LastGood(lambda: [w], 400, what="the loss", hint="do this")
+    again.load_state_dict(kept.state_dict())
+    for one in (kept, again):
+        one.look(torch.tensor(torch.inf), 299)
+        assert one.stopped == 299 and w.tolist() == [99, 99]
+    worse = LastGood(lambda: [w], 150, what="the loss", hint="do this")
+    worse.look(torch.tensor(1.0), 0)
+    worse.look(torch.tensor(3.0), 99)
+    with pytest.raises(NonFinite, match="the loss is nan at step 149; do this"):
+        worse.look(torch.tensor(torch.nan), 149)
 
 
 def test_perceptual_weights_that_do_not_fit(tmp_path):

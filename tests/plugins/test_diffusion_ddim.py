@@ -169,12 +169,11 @@ def test_scale_zero_is_the_unguided_sampler() -> None:
     assert torch.equal(plain, zero)
 
 
-def test_eta_draws_from_the_generator() -> None:
-    start = torch.randn(64, 1, dtype=torch.float64)
-    runs = [
-        sample_loop(exact_noise, start, steps=10, eta=1.0, generator=torch.Generator().manual_seed(s))[0]
-        for s in (0, 0, 1)
-    ]
+def test_eta_takes_the_noise_of_each_step() -> None:
+    start, runs = torch.randn(64, 1, dtype=torch.float64), []
+    for seed in (0, 0, 1):
+        noise = torch.randn(10, 64, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        runs.append(sample_loop(exact_noise, start, steps=10, eta=1.0, noise=lambda i, z=noise: z[i])[0])
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
 

@@ -258,6 +258,17 @@ def test_saved_networks_carry_what_they_predict(tmp_path: Path) -> None:
         fitted(tmp_path, "ddpm", unet_path=str(tmp_path / "nothing"))
 
 
+@pytest.mark.parametrize("name", ["ddpm", "edm"])
+def test_a_network_without_label_dropout_takes_no_guidance(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / "net")
+    fitted(tmp_path, name, p_uncond=0.0).save(path)
+    fitted(tmp_path, name, unet_path=path)
+    with pytest.raises(UserError, match=r"a network trained with p_uncond=0 never learned; set generator\.cfg=1"):
+        fitted(tmp_path, name, unet_path=path, cfg=2.0)
+    fitted(tmp_path, name).save(path)
+    fitted(tmp_path, name, unet_path=path, cfg=2.0)
+
+
 def test_a_class_without_an_image_is_named(tmp_path: Path) -> None:
     context = tiny_context(tmp_path)
     table = context.train.take(np.flatnonzero(context.train.labels != 1))

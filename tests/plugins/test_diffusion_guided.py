@@ -216,12 +216,64 @@ def test_training_resumes_from_its_state() -> None:
     context = FakeContext(table(), 3)
     generator.fit(table(), context)
     state = context.owner.state_dict()
-    assert set(state) == {"unet", "optimizer", "ema"}
+    assert set(state) == {"unet", "optimizer", "ema", "good"}
     other = FakeContext(table(), 3)
     generator.options["train_steps"] = 1
     generator.fit(table(), other)
     other.owner.load_state_dict(state)
     assert torch.equal(state["ema"]["shadow_params"][0], other.owner.ema.state_dict()["shadow_params"][0])
+
+
+@pytest.mark.parametrize("nan_from", [0, 5])
+def test_divergence_keeps_the_last_good_average(
+    nan_from: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ltbench_diffusion import last_good
+    from ltbench_diffusion.unet import UNetTraining
+
+    real = UNetTraining.step
+
+    def poisoned(self: Any, x0: Tensor, labels: Any, done: int, autocast: Any) -> Tensor:
+        return real(self, x0 * torch.nan if done >= nan_from else x0, labels, done, autocast)
+
+    monkeypatch.setattr(last_good, "EVERY", 2)
+    monkeypatch.setattr(UNetTraining, "step", poisoned)
+    if nan_from == 0:
+        with pytest.raises(NonFinite, match=r"diffusion loss is nan at step 1; lower it: --set generator\.lr="):
+            fitted(train_steps=9)
+        return
+    generator = fitted(train_steps=9)
+    assert "diffusion loss is not finite at step 5: the fit stops and uses its last good weights" in caplog.text
+    assert all(torch.isfinite(p).all() for p in generator.unet.parameters())
+    draw(generator)
+    assert generator.notes()["stopped_at"] == 5
+
+
+def test_weights_of_an_older_fit_load() -> None:
+    """Before the last good weights were kept, a state had none."""
+    context = FakeContext(table(), 3)
+    generator = fitted()
+    generator.fit(table(), context)
+    state = context.owner.state_dict()
+    del state["good"]
+    context.owner.load_state_dict(state)
+    assert context.owner.good.stopped == -1 and context.owner.good.kept == []
+
+
+@pytest.mark.parametrize(("size", "fits"), [(9, "8 or 10"), (18, "16 or 20")])
+def test_a_size_the_network_cannot_take(size: int, fits: str) -> None:
+    words = rf"generator\.size must be a multiple of .* widths, got {size}; --set generator\.size={fits}"
+    with pytest.raises(UserError, match=words):
+        fitted(size=size, widths=[8, 8, 8])
+    assert fitted(size=12, widths=[8, 8]).shape == (1, 12, 12)
+
+
+def test_noise_of_steps_and_redraws_is_that_of_the_image() -> None:
+    drawn = [draw(fitted(eta=1.0, guide="none", sample_batch=batch)) for batch in (1, 3, 7)]
+    for images, labels in drawn[1:]:
+        assert np.array_equal(labels, drawn[0][1])
+        assert np.abs(images.astype(int) - drawn[0][0].astype(int)).max() <= 1
+    assert np.abs(drawn[0][0].astype(int) - draw(fitted(guide="none"))[0]).max() > 1
 
 
 def test_saved_networks_load_and_mismatches_are_named(tmp_path: Path) -> None:

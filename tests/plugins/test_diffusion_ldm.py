@@ -89,7 +89,8 @@ def test_mgdm_works_in_latents(tmp_path: Path) -> None:
 
 
 def test_sizes(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"generator\.size must be a multiple of 4 for 2 widths .* and 2 of the U-Net"):
+    words = r"a multiple of 4 for 2 widths .* and 2 of the U-Net, got 18; --set generator\.size=16 or 20"
+    with pytest.raises(UserError, match=words):
         fitted(tmp_path, "ldm", **AE, size=18)
     assert draw(fitted(tmp_path, "ldm", **AE, size=20))[0].shape == (7, 20, 20, 3)
 

@@ -16,7 +16,7 @@ from ltbench_diffusion.schedules import alphas_cumprod
 from torch import Tensor
 
 import ltbench
-from ltbench.errors import UserError
+from ltbench.errors import NonFinite, UserError
 from ltbench.testing import tiny_context
 
 BASE = {"name": "ddpm", **SMALL}
@@ -208,6 +208,12 @@ def test_another_classifier_is_another_fit(tmp_path: Path, other: dict[str, Any]
 def test_no_images_at_all(tmp_path: Path) -> None:
     images, labels = draw(mgdm(tmp_path), (0, 0, 0))
     assert images.shape == (0, 16, 16, 3) and len(labels) == 0
+
+
+def test_a_classifier_that_diverges_names_its_own_rate(tmp_path: Path) -> None:
+    words = r"the noise-aware classifier's loss is nan at step 50; lower the rate: --set generator\.classifier_lr=3"
+    with pytest.raises(NonFinite, match=words):
+        mgdm(tmp_path, classifier_lr=1e20, classifier_steps=60)
 
 
 def test_a_base_without_ddim_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,14 @@ def test_other_weights_are_another_fit(tmp_path: Path, weights: str) -> None:
     assert len(list((tmp_path / "fits").iterdir())) == 1
     other = save_pipeline(tmp_path / "other", prediction="v_prediction")
     fitted(tmp_path, str(other), context)
+    assert len(list((tmp_path / "fits").iterdir())) == 2
+
+
+def test_other_class_names_are_another_fit(tmp_path: Path, weights: str) -> None:
+    context = tiny_context(tmp_path)
+    fitted(tmp_path, weights, context)
+    context.task = replace(context.task, class_names=("naevus", "melanoma", "wart"))
+    fitted(tmp_path, weights, context)
     assert len(list((tmp_path / "fits").iterdir())) == 2
 
 

@@ -15,7 +15,7 @@ from ltbench_histodiffusion.generator import HistoDiffusion
 from ltbench_histodiffusion.guide import GuideTraining, LatentClassifier
 from ltbench_histodiffusion.sampling import guidance_weight, guided, kept_steps
 
-from ltbench.errors import DataError, NonFinite, UserError
+from ltbench.errors import NonFinite, UserError
 from ltbench.testing.tiny import tiny_context, tiny_options
 
 LDM = alphas_cumprod("scaled-linear-ldm")
@@ -243,6 +243,37 @@ def test_a_killed_phase_ends_equal(tmp_path, monkeypatch):
     assert np.array_equal(draw(whole), draw(again))
 
 
+def test_a_latent_classifier_that_diverges_keeps_its_best_weights(tmp_path, monkeypatch, caplog):
+    real = GuideTraining.step
+
+    def poisoned(self, z, labels, done, autocast):
+        return real(self, z * torch.nan if done >= 3 else z, labels, done, autocast)
+
+    monkeypatch.setattr(GuideTraining, "step", poisoned)
+    generator, _ = made(tmp_path, guide_steps=6)
+    assert "the latent classifier's loss is not finite at step 3" in caplog.text
+    assert all(torch.isfinite(p).all() for p in generator.guide.parameters())
+
+
+def test_a_decoder_that_diverges_keeps_its_last_good_weights(tmp_path, monkeypatch, caplog):
+    from ltbench_diffusion import last_good
+    from ltbench_histodiffusion.decoder import DecoderTuning
+
+    real = DecoderTuning.step
+
+    def poisoned(self, x, labels, autocast):
+        poisoned.done += 1
+        return real(self, x * torch.nan if poisoned.done > 4 else x, labels, autocast)
+
+    poisoned.done = 0
+    monkeypatch.setattr(last_good, "EVERY", 2)
+    monkeypatch.setattr(DecoderTuning, "step", poisoned)
+    generator, _ = made(tmp_path, decoder_steps=8)
+    assert "the decoder's loss is not finite at step 5" in caplog.text
+    assert same(weights(generator.coder.net), [p.nan_to_num() for p in weights(generator.coder.net)])
+    assert poisoned.done == 6
+
+
 def test_any_number_of_steps_starts_in_noise():
     abar = alphas_cumprod("scaled-linear-ldm")
     for steps in (3, 7, 300, 501, 700, 1000):
@@ -280,7 +311,7 @@ def test_the_decoder_depends_on_its_classifier_and_no_pretraining_on_the_pixels(
         ({"steps": 1}, UserError, "generator.steps must be a whole number of at least 2"),
         ({"autoencoder": "vq"}, UserError, "auto, identity, kl"),
         ({"ae_widths": []}, UserError, "generator.ae_widths"),
-        ({"perceptual_path": "/nowhere"}, DataError, "perceptual_path=none"),
+        ({"perceptual_path": "/nowhere"}, UserError, "at least 17 px, got 16"),
         ({"guide_lr": 1e20, "guide_steps": 30}, NonFinite, "generator.guide_lr="),
         ({"decoder_lr": 1e20, "decoder_steps": 100}, NonFinite, "generator.decoder_lr="),
     ],

@@ -185,7 +185,8 @@ def table(labels: list[int]) -> ImageTable:
 
 def copies(labels: list[int], classes: int) -> RealCopies:
     generator = ltbench.build("generator", "real-copies")
-    generator.fit(table(labels), SimpleNamespace(task=SimpleNamespace(num_classes=classes)))
+    task = SimpleNamespace(num_classes=classes, class_names=tuple("ab"[:classes]))
+    generator.fit(table(labels), SimpleNamespace(task=task))
     return generator
 
 
@@ -201,7 +202,7 @@ def test_copies_cycle_without_replacement() -> None:
 def test_copies_of_an_empty_class() -> None:
     generator = copies([0, 0], 2)
     assert len(generator.sample(np.array([0, 0]), guide=None, rng=np.random.default_rng(0))[1]) == 0
-    with pytest.raises(DataError, match="class 1 has no training image"):
+    with pytest.raises(DataError, match="class 'b' has no training image"):
         generator.sample(np.array([0, 1]), guide=None, rng=np.random.default_rng(0))
 
 

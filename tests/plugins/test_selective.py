@@ -14,6 +14,7 @@ from ltbench_selective.filter import (
     ranked,
     unit_features,
 )
+from ltbench_selective.harvest import Harvest
 from ltbench_selective.selective import Selective
 
 from ltbench.errors import DataError, NonFinite, UserError
@@ -165,7 +166,8 @@ def test_rounds_go_on_until_the_quota_is_met_or_the_limit(tmp_path, caplog):
     assert missing > 0 and made.notes()["missing"] == missing
     short = {f"missing_class[{k}]": 6.0 - (labels == k).sum() for k in (0, 1) if (labels == k).sum() < 6}
     assert short == {key: value for key, value in made.notes().items() if key.startswith("missing_class")}
-    assert "fell short" in caplog.text and "nearest centroids" in caplog.text
+    assert made.notes()["rounds"] == 2
+    assert "fell short" in caplog.text and "after 2 rounds" in caplog.text and "nearest centroids" in caplog.text
 
 
 def test_what_to_do_about_a_shortfall(tmp_path):
@@ -174,6 +176,16 @@ def test_what_to_do_about_a_shortfall(tmp_path):
     filled = selective(tmp_path / "b", wrong=1.0, limit=2, on_shortfall="fill_random")
     _, labels = draw(filled, [5, 5, 5])
     assert np.bincount(labels).tolist() == [5, 5, 5] and filled.notes()["filled"] > 0
+
+
+def test_only_what_may_be_needed_is_held():
+    for spare in (False, True):
+        harvest, images = Harvest(np.array([1, 0]), spare=spare), np.zeros((40, 4, 4, 1), np.uint8)
+        distances = np.tile([[0.1, 0.2]], (40, 1))
+        harvest.add(images, np.zeros(40, int), distances, np.arange(40) < 2, np.array([40, 0]))
+        held = [image for part in (*harvest.kept, *harvest.rejected) for image in part]
+        assert len(held) == (39 if spare else 1) and all(image.base is None for image in held)
+        assert harvest.notes()["rejected_distance"] == pytest.approx(0.1) and harvest.notes()["rounds"] == 1
 
 
 class Marked:
