@@ -37,7 +37,12 @@ def grey(images: np.ndarray) -> np.ndarray:
 
 def gradients(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sobel gradients down and across, each shaped as x (n, h, w); the border is repeated."""
-    return ndimage.sobel(x, axis=1, mode="nearest"), ndimage.sobel(x, axis=2, mode="nearest")
+
+    def along(axis: int) -> np.ndarray:
+        slope = ndimage.correlate1d(x, [-1.0, 0.0, 1.0], axis=axis, mode="nearest")
+        return ndimage.correlate1d(slope, [1.0, 2.0, 1.0], axis=3 - axis, mode="nearest")
+
+    return along(1), along(2)
 
 
 def blurred(x: np.ndarray, sigma: float) -> np.ndarray:
