@@ -85,8 +85,9 @@ class Dilation(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 1)
-        for i, rate in enumerate((5, 7, 9, 11), 1):
-            setattr(self, f"conv2_{i}", nn.Conv2d(outputs, outputs, 3, dilation=rate, padding=rate, bias=False))
+        self.conv2_1, self.conv2_2, self.conv2_3, self.conv2_4 = (
+            nn.Conv2d(outputs, outputs, 3, dilation=rate, padding=rate, bias=False) for rate in (5, 7, 9, 11)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, i, h, w) -> (B, o, h, w)."""
@@ -166,7 +167,7 @@ def load_pidinet(path: str, device: torch.device) -> tuple[dict[str, Any], Calla
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(file)
+            state: Any = load_file(file)
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)

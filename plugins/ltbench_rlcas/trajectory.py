@@ -57,8 +57,8 @@ def draw(folder: Path, out: Path | None = None) -> Path:
     right.legend(fontsize=6)
     for a, action in enumerate(ACTIONS):
         axis = figure.add_subplot(grid[1, a])
-        extent = (0.5, len(lines) + 0.5, len(names) - 0.5, -0.5)
-        shown = axis.imshow(probs[:, :, a].T, aspect="auto", vmin=0, vmax=1, extent=extent, interpolation="none")
+        place: Any = {"extent": (0.5, len(lines) + 0.5, len(names) - 0.5, -0.5), "interpolation": "none"}
+        shown = axis.imshow(probs[:, :, a].T, aspect="auto", vmin=0, vmax=2 / 3, cmap="RdBu", **place)
         axis.set(title=f"p({action})", xlabel="epoch", yticks=range(len(names)) if a == 0 else [])
         if a == 0:
             axis.set_yticklabels(names, fontsize=6)

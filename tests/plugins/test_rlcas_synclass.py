@@ -65,6 +65,31 @@ def test_sobel_of_a_step() -> None:
     assert edges.gradients(several)[1][1, 3, 4] == pytest.approx(across)
 
 
+def test_gradients_are_those_of_opencv() -> None:
+    import cv2
+
+    x = np.random.default_rng(0).random((2, 9, 12))
+    for picture, down, across in zip(x, *edges.gradients(x), strict=True):
+        border = {"ksize": 3, "borderType": cv2.BORDER_REPLICATE}
+        assert down == pytest.approx(cv2.Sobel(picture, cv2.CV_64F, 0, 1, **border))
+        assert across == pytest.approx(cv2.Sobel(picture, cv2.CV_64F, 1, 0, **border))
+
+
+def test_canny_agrees_with_scikit_image() -> None:
+    """Up to a pixel: the ridge is found along one of eight directions here, between pixels there."""
+    feature = pytest.importorskip("skimage.feature")
+    from scipy.ndimage import binary_dilation
+
+    x = edges.blurred(np.random.default_rng(0).random((4, 40, 40)), 3.0) * 6
+    ours = edges.canny(x, 1.0) > 0
+    for mine, picture in zip(ours, x, strict=True):
+        other = feature.canny(picture, sigma=1.0, low_threshold=0.1, high_threshold=0.2, mode="nearest")
+        near = [binary_dilation(e, np.ones((3, 3))) for e in (mine, other)]
+        inside = np.s_[2:-2, 2:-2]  # it leaves the border out
+        assert (near[1] & mine)[inside].sum() > 0.95 * mine[inside].sum() > 20
+        assert (near[0] & other)[inside].sum() > 0.95 * other[inside].sum()
+
+
 def test_canny_draws_thin_lines_and_leaves_weak_ones_out() -> None:
     step = np.zeros((1, 16, 16))
     step[:, :, 8:] = 0.5
