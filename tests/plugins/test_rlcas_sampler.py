@@ -333,3 +333,9 @@ def test_a_picture_of_a_finished_cell(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "history.jsonl").write_text('{"epoch": 0}\n')
     with pytest.raises(UserError, match="no agents acted"):
         trajectory.read(tmp_path)
+
+
+def test_the_core_names_no_part_of_it() -> None:
+    for path in Path(ltbench.__file__).parent.rglob("*.py"):
+        text = path.read_text(encoding="utf-8").lower()
+        assert not any(name in text for name in ("rl-cas", "rlcas", "synclass", "mixed-batches")), path
