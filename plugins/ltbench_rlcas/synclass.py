@@ -103,6 +103,7 @@ class SynClass(LDM):
         own = {name: values.pop(name) for name in (*OWN, "edges_path")}
         super().__init__(**{**values, "schedule": "linear" if schedule == "auto" else schedule})
         self.options |= own | {"schedule": schedule}
+        self.latent_options = self.autoencoder_options
 
     def facts(self) -> dict[str, Any]:
         return {**super().facts(), "schedule": self.schedule}
@@ -111,8 +112,7 @@ class SynClass(LDM):
         o = self.options
         side = o["size"] or min(max(table.images.shape[1:3]), o["max_size"])
         pixels = {"kl": False, "identity": True, "auto": side < PIXELS_BELOW}[o["autoencoder"]]
-        if pixels:
-            self.autoencoder_options = replace(self.autoencoder_options, widths=())
+        self.autoencoder_options = replace(self.latent_options, widths=()) if pixels else self.latent_options
         self.schedule = ("linear" if pixels else "scaled-linear") if o["schedule"] == "auto" else o["schedule"]
         self.abar = alphas_cumprod(self.schedule, zero_snr=o["zero_snr"])
         o["clip"] = pixels

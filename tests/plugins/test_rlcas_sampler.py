@@ -339,3 +339,46 @@ def test_the_core_names_no_part_of_it() -> None:
     for path in Path(ltbench.__file__).parent.rglob("*.py"):
         text = path.read_text(encoding="utf-8").lower()
         assert not any(name in text for name in ("rl-cas", "rlcas", "synclass", "mixed-batches")), path
+
+
+SHORT = {"epochs": 2, "protocol.max_train": 80}
+POOLED = {"sampler.pool": 4}
+FITTED = {"generator.train_steps": 2, "generator.train_batch": 8, "generator.steps": 2, "generator.widths": [8, 8]}
+
+
+@pytest.mark.parametrize(
+    ("method", "steps", "counts"),
+    [
+        ("rl-cas", 3, [4] * 10),
+        ("synclass", 3, [4] * 10),
+        ("synclass-sketch", 3, [4] * 10),
+        ("synclass-resample", 3, None),
+        ("synclass-rl-cas", 3, [4] * 10),
+        ("bestofk-uniform", 3, [4] * 10),
+        ("bestofk-fixed", 3, [4] * 10),
+        ("rl-cas-equal-compute", 9, [4] * 10),
+    ],
+)
+def test_every_method_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, steps: int, counts: list[int] | None
+) -> None:
+    monkeypatch.setattr("ltbench.engine.finish.draw_samples", lambda *args: None)  # seconds of drawing
+    seen: list[int] = []
+    train = StandardClassifier.train_epoch
+
+    def counted(self: Any, given: Any, context: Any) -> Any:
+        if context.stage == "train":
+            seen.append(len(given))
+        return train(self, given, context)
+
+    monkeypatch.setattr(StandardClassifier, "train_epoch", counted)
+    overrides = {**SHORT, **FITTED, **(POOLED if counts else {"sampler.ratio": 0.5})}
+    result = ltbench.run(method, "digits-lt", "quick", overrides=overrides, out=tmp_path, device="cpu")
+    last = result.history[-1]
+    candidates = len(last.get("candidate_scores", [0]))
+    assert candidates == (3 if method in ("rl-cas", "synclass-rl-cas", "bestofk-uniform", "bestofk-fixed") else 1)
+    assert seen == [steps] * (2 * candidates)
+    made = last["synthetic_counts"]
+    assert made == counts if counts else sum(made) == 40 and len(set(made)) > 3
+    if method == "synclass-resample":
+        assert last["images"] == 80 + 3 * 2 * 10
