@@ -80,7 +80,7 @@ class Run:
         context.at(stage.name, epoch)
         seed_global(context.seed, context.stage, epoch, "compose")
         context.logged = {}
-        feedback = {**self.feedback, "epoch": epoch, "pool_counts": self.synthesis.counts()}
+        feedback = {**self.feedback, "epoch": epoch, "pool_counts": self.synthesis.counts(), "val_counts": self._val()}
         counts = sampler.synthetic_counts(feedback)
         if counts is not None:
             with context.cost.of("synthesis", context.policy):
@@ -102,7 +102,7 @@ class Run:
         if sampler.needs and epoch + 1 < stage.epochs:
             with context.cost.of("feedback", context.policy):
                 self.feedback |= gather(self, sampler.needs, outcome)
-        self._tell(stage, epoch, outcome)
+        self._tell(stage, epoch, outcome, sampler.notes())
 
     def _train(self, plan: Any, epoch: int) -> dict[str, Any]:
         context = self.context
@@ -118,11 +118,15 @@ class Run:
             probs = self.evaluator.predict(self.context.val.images, "val")
         return probs, self.evaluator.score(probs, self.context.val.labels)
 
-    def _tell(self, stage: Stage, epoch: int, outcome: Outcome) -> None:
+    def _val(self) -> np.ndarray:
+        return np.bincount(self.context.val.labels, minlength=self.task.num_classes)
+
+    def _tell(self, stage: Stage, epoch: int, outcome: Outcome, notes: dict[str, Any]) -> None:
         log = {key: value for key, value in outcome.log.items() if not key.startswith("class_")}
         line = {"stage": stage.name, "epoch": epoch, **log, "val_score": outcome.score, **self.context.logged}
         if len(outcome.scores) > 1:
             line |= {"candidate_scores": outcome.scores, "candidate_kept": outcome.best}
+        line |= {f"sampler_{key}": value for key, value in notes.items()}
         if len(self.synthesis.pool):
             line |= {"synthetic_counts": self.synthesis.counts().tolist(), **self.synthesis.pool.provenance}
         self.history.append(line)

@@ -67,8 +67,9 @@ class Sampler(ABC):
     """Composition of an epoch; constructor options (keyword-only) appear as `--set sampler.OPTION=VALUE`.
 
     needs: feedback that costs a pass over the training images, any of "train_accuracy" (C,), "train_loss" (C,),
-    "running_accuracy" (C,), "union_accuracy" (C,). Feedback always holds "epoch", "pool_counts" (C,) and "score"
-    (validation score of the last epoch, nan before); a needed entry is missing as long as nothing was trained.
+    "running_accuracy" (C,), "union_accuracy" (C,). Feedback always holds "epoch", "pool_counts" (C,), "val_counts"
+    (C,), the validation images per class, and "score" (validation score of the last epoch, nan before); a needed entry
+    is missing as long as nothing was trained.
     """
 
     version: ClassVar[int] = 1
@@ -88,6 +89,10 @@ class Sampler(ABC):
 
     def observe(self, scores: Sequence[float], best: int) -> None:
         """Learn the validation score of each plan (nan = diverged) and which was kept."""
+
+    def notes(self) -> dict[str, Any]:
+        """Numbers, or nested lists of them, about the last epoch for its line of the history; after `observe`."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must survive a restart."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def _play(sampler: Sampler, counts: np.ndarray, epochs: range) -> tuple[list[lis
     plans, asked = [], []
     for epoch in epochs:
         feedback: dict[str, Any] = {"epoch": epoch, "pool_counts": pool, "score": 0.5 if epoch else float("nan")}
+        feedback["val_counts"] = np.full(classes, 4)
         if epoch:
             feedback |= {need: np.linspace(0.9, 0.2, classes) for need in sampler.needs}
         seed_global("sampler", epoch)
@@ -75,6 +77,7 @@ def _play(sampler: Sampler, counts: np.ndarray, epochs: range) -> tuple[list[lis
         plans.append([plan.check(view) for plan in offered])
         require(np.array_equal(kept, labels), "plan changed the labels of the view")
         sampler.observe([0.5 + 0.01 * k for k in range(len(offered))], len(offered) - 1)
+        json.dumps(sampler.notes())
         asked.append(wanted)
     return plans, asked
 

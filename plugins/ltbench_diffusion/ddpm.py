@@ -87,6 +87,10 @@ class DDPM(LabelDiffusion):
         return {name: self.options[name] for name in ("prediction", "schedule", "zero_snr")}
 
     def objective(self, net: Any, x0: Tensor, labels: Tensor) -> Tensor:
+        return self.denoising(net, x0, labels)[0]
+
+    def denoising(self, net: Any, x0: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss at random noise levels, a scalar, and abar (B,) of these levels."""
         t = torch.randint(0, STEPS, (len(x0),), device=x0.device)
         eps = torch.randn_like(x0)
         abar = self.abar.to(x0.device)[t].view(-1, 1, 1, 1)
@@ -95,7 +99,7 @@ class DDPM(LabelDiffusion):
         loss = (output - target(x0, eps, abar, self.prediction).float()).square()
         if self.options["min_snr"] is not None:
             loss = loss * min_snr_weight(abar, self.options["min_snr"], self.prediction).float()
-        return loss.mean()
+        return loss.mean(), abar.flatten()
 
     def denoiser(self, labels: Tensor, *, cfg: float, clip: bool) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
         """x_t (B, c, h, w), t -> estimates (x0, eps) for these classes."""

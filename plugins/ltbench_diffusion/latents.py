@@ -23,11 +23,13 @@ def latent_examples(
     size: int,
     power: float,
     flip: bool,
+    targets: Tensor | None = None,
     batch: int = 64,
 ) -> Examples:
     """Latents of uint8 images (n, H, W, c) at size px, with those of the mirrored images where flip.
 
-    moments: images (B, c, size, size) in [-1, 1] -> mean and sd of their latents, each (B, zc, h, w).
+    moments: images (B, c, size, size) in [-1, 1] -> mean and sd of their latents, each (B, zc, h, w). targets: as in
+    `Examples`, of the images as they are.
     A mirrored latent is no mirrored image.
     """
     means: list[Tensor] = []
@@ -39,4 +41,7 @@ def latent_examples(
             means.append(mean.float().cpu())
             sds.append(sd.float().cpu())
     repeated = np.concatenate([labels, labels]) if flip else labels
-    return Examples(torch.cat(means), repeated, context, power=power, mirror=False, sd=torch.cat(sds))
+    if targets is not None and flip:
+        targets = torch.cat([targets, targets.flip(3)])
+    x, sd = torch.cat(means), torch.cat(sds)
+    return Examples(x, repeated, context, power=power, mirror=False, sd=sd, targets=targets)

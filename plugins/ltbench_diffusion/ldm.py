@@ -61,7 +61,7 @@ class LDM(DDPM):
     """
 
     version = 1
-    bound = None
+    bound: ClassVar[float | None] = None
     TIERS = SAME
     TEST_OPTIONS: ClassVar[Mapping[str, Any]] = {"ae_widths": [8, 8], "ae_steps": 3, "ae_batch": 4}
     fit_options: ClassVar[frozenset[str] | None] = label_options.FIT | OWN_FIT | AUTOENCODER
@@ -135,7 +135,12 @@ class LDM(DDPM):
             size=self.side,
             power=o["label_power"],
             flip=self.flip,
+            targets=self.targets(table, context),
         )
+
+    def targets(self, table: ImageTable, context: Context) -> Tensor | None:
+        """Pictures uint8 (n, c, side, side) that the network learns beside the images; none here."""
+        return None
 
     def data_key(self) -> dict[str, Any]:
         own = {name: self.options[name] for name in sorted(AUTOENCODER)}

@@ -15,7 +15,7 @@ from ltbench_diffusion.parallel import average, average_gradients
 log = logging.getLogger("ltbench")
 CHECK = 50  # steps between two looks at the loss
 DECAY = 0.3  # the last share of the steps, with cosine decay
-Objective = Callable[[Any, Tensor, Tensor], Tensor]  # network, x0 (B, c, h, w), labels (B,) -> scalar loss
+Objective = Callable[..., Tensor]  # network, x0 (B, c, h, w), labels (B,), targets if any -> scalar loss
 
 
 def learning_rate(step: int, total: int, warmup: int) -> float:
@@ -57,12 +57,12 @@ class DiffusionTraining:
         self.good: list[Tensor] = []
         self.stopped = -1
 
-    def step(self, x0: Tensor, labels: Tensor, done: int, autocast: Any) -> None:
-        """One update on a batch; nothing once training has stopped."""
+    def step(self, x0: Tensor, labels: Tensor, done: int, autocast: Any, *targets: Tensor) -> None:
+        """One update on a batch, with what else the objective takes of it; nothing once training has stopped."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * learning_rate(done, self.total, self.warmup)
         with autocast:
-            loss = self.objective(self.net, x0, labels)
+            loss = self.objective(self.net, x0, labels, *targets)
         seen = loss.detach().clone()
         average([seen])
         if (done % CHECK == 0 or done == self.total - 1) and not self._sound(seen, done):

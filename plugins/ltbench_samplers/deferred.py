@@ -60,6 +60,10 @@ class Deferred(Sampler):
     def observe(self, scores: Sequence[float], best: int) -> None:
         self.now.observe(scores, best)
 
+    def notes(self) -> dict[str, Any]:
+        """Those of the sampler in use."""
+        return self.now.notes()
+
     def state_dict(self) -> dict[str, Any]:
         return {"parts": [part.state_dict() for part in self.parts]}
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Feedback, Sampler
+from ltbench.options import choice
 from ltbench_samplers.deferred import switch_epoch
 from ltbench_samplers.quota import QuotaSampler
 
@@ -21,12 +22,28 @@ def hardness_ranks(losses: np.ndarray) -> np.ndarray:
     return ranks
 
 
+def by_class(ranks: np.ndarray, most: int) -> np.ndarray:
+    """round(most i / C) images for the class of rank i, half to even; ranks (C,) -> float64 (C,)."""
+    return np.rint(most * ranks / ranks.max())
+
+
+def original(ranks: np.ndarray, most: int) -> np.ndarray:
+    """min(1 + round(most i / C), most) images, half to even: the release's count of variants of an image of rank i."""
+    return np.where(ranks > 0, np.minimum(1 + np.rint(most * ranks / ranks.max()), most), 0)
+
+
+RULES = {"class": by_class, "original": original}
+VARIANTS = 20  # of an image in the release
+
+
 class FreeMask(QuotaSampler):
     """A pool filled once, its counts in proportion to the hardness rank i of the classes (after Yang et al. 2023).
 
     Hardness is the mean loss of a class's real training images after a share `warmup` of the epochs (at least one),
-    trained on real images alone. k_max: round(k_max i / C) images, half to even, for the class of rank i; where it is
-    None, total (or ratio) images are shared out by rank. total, ratio, base, rounding: as in QuotaSampler.
+    trained on real images alone. rule: "class" makes the counts round(k_max i / C), half to even; "original", the
+    release's count of the variants of an image, min(1 + round(k_max i / C), k_max). Where k_max is None, total (or
+    ratio) images are shared out in proportion to the rank, or to the original rule's counts of at most 20. total,
+    ratio, base, rounding: as in QuotaSampler.
     """
 
     def __init__(
@@ -36,6 +53,7 @@ class FreeMask(QuotaSampler):
         total: int | None = None,
         ratio: float | None = None,
         warmup: float = 0.1,
+        rule: str = "class",
         base: str | Mapping[str, Any] | Sampler = "instance",
         rounding: str = "largest-remainder",
     ) -> None:
@@ -44,7 +62,7 @@ class FreeMask(QuotaSampler):
         if isinstance(warmup, bool) or not isinstance(warmup, (int, float)) or not 0 <= warmup < 1:
             raise UserError(f"sampler.warmup must be a share of the epochs in [0, 1), got {warmup!r}; for example 0.1")
         super().__init__(total=total if k_max is None else 0, ratio=ratio, base=base, rounding=rounding)
-        self.k_max, self.warmup = k_max, warmup
+        self.k_max, self.warmup, self.rule = k_max, warmup, choice("sampler.rule", rule, tuple(RULES))
         self.hardness: np.ndarray | None = None  # (C,), once it is known
         self.needs = self.needs | {"train_loss"}
 
@@ -63,8 +81,8 @@ class FreeMask(QuotaSampler):
             return None
         ranks = hardness_ranks(np.where(self.class_counts > 0, self.hardness, np.nan))
         if self.k_max is None:
-            return self.split(ranks)
-        return np.rint(self.k_max * ranks / ranks.max()).astype(np.int64)
+            return self.split(ranks if self.rule == "class" else original(ranks, VARIANTS))
+        return RULES[self.rule](ranks, self.k_max).astype(np.int64)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "hardness": self.hardness}

@@ -98,6 +98,10 @@ class QuotaSampler(Sampler):
     def observe(self, scores: Sequence[float], best: int) -> None:
         self.base.observe(scores, best)
 
+    def notes(self) -> dict[str, Any]:
+        """Those of the base."""
+        return self.base.notes()
+
     def state_dict(self) -> dict[str, Any]:
         return {"base": self.base.state_dict()}
 

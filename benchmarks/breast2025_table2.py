@@ -1,0 +1,22 @@
+"""RL-CAS, table 2: what the synthesiser, its sketch branch and the sampler each add (BreastMNIST only).
+
+ltbench sweep breast2025_table2
+ltbench sweep breast2025_table2 --protocol quick --dataset breastmnist --seeds 0-1
+The controls of the sampler are not in the paper, and without them the row "Ours" proves nothing about learning:
+ltbench sweep --dataset breastmnist --methods rl-cas bestofk-uniform bestofk-fixed rl-cas-equal-compute \\
+  rl-cas-real-copies
+"""
+
+title = "RL-CAS, table 2 (the private Breast-LT-8 cannot be had; BreastMNIST only)"
+source = "Subtyping Breast Lesions via Generative Augmentation based Long-tailed Recognition in Ultrasound, MICCAI 2025"
+protocol = "breast2025"
+datasets = ["breastmnist"]
+seeds = "0-4"
+rows = [
+    ("Baseline", "balanced-softmax"),
+    ("+ SynClass", "synclass"),
+    ("+ SynSketch", "synclass-sketch"),
+    ("+ SynClass + Re-sampling", "synclass-resample"),
+    ("+ SynClass + RL-CAS", "synclass-rl-cas"),
+    ("Ours", "rl-cas"),
+]

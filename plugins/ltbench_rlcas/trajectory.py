@@ -1,0 +1,85 @@
+"""A picture of what the agents did in a finished cell.
+
+python -m ltbench_rlcas.trajectory RESULT_DIR [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltbench.errors import UserError
+from ltbench.results.files import atomic_write
+
+ACTIONS = ("fewer", "as many", "more")
+
+
+def read(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The lines of the history that agents wrote, and the names of the classes; UserError where there are none."""
+    history = folder / "history.jsonl"
+    if not history.is_file():
+        raise UserError(
+            f"{folder} is no finished cell, history.jsonl is missing; name a folder that holds a result.json"
+        )
+    lines = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if "sampler_probs" in line]
+    if not lines:
+        raise UserError(f"no agents acted in {folder}; the cell has to use --set sampler=rl-cas")
+    return lines, json.loads((folder / "result.json").read_text(encoding="utf-8"))["data"]["class_names"]
+
+
+def draw(folder: Path, out: Path | None = None) -> Path:
+    """Draw the state, the scores of the candidates and each agent's probabilities over the epochs; gives the file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines, names = read(folder)
+    epochs = np.arange(1, len(lines) + 1)
+    state, probs = (np.array([line[f"sampler_{key}"] for line in lines]) for key in ("state", "probs"))
+    figure = Figure(figsize=(9, 4.5 + 0.28 * len(names)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2, 3, height_ratios=[4, 0.5 + 0.28 * len(names)])
+    left, right = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2])
+    for k, name in enumerate(names):
+        left.plot(epochs, state[:, k], drawstyle="steps-mid", label=name, alpha=0.8)
+    left.set(xlabel="epoch", ylabel="synthetic images a batch")
+    left.legend(fontsize=6, ncols=2)
+    for line, epoch in zip(lines, epochs, strict=True):
+        scores = np.array(line.get("candidate_scores", [line["val_score"]]), dtype=float)
+        right.plot(np.full(len(scores), epoch), scores, ".", color="0.6", markersize=4)
+    right.plot(epochs, [line["val_score"] for line in lines], color="C3", linewidth=1, label="kept")
+    right.set(xlabel="epoch", ylabel="validation score")
+    right.legend(fontsize=6)
+    for a, action in enumerate(ACTIONS):
+        axis = figure.add_subplot(grid[1, a])
+        place: Any = {"extent": (0.5, len(lines) + 0.5, len(names) - 0.5, -0.5), "interpolation": "none"}
+        shown = axis.imshow(probs[:, :, a].T, aspect="auto", vmin=0, vmax=2 / 3, cmap="RdBu", **place)
+        axis.set(title=f"p({action})", xlabel="epoch", yticks=range(len(names)) if a == 0 else [])
+        if a == 0:
+            axis.set_yticklabels(names, fontsize=6)
+    figure.colorbar(shown, ax=figure.axes[-1])
+    path, buffer = out or folder / "agents.png", io.BytesIO()
+    figure.savefig(buffer, dpi=120, format="png")
+    atomic_write(path, buffer.getvalue())
+    return path
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw one cell and print where the picture is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args(argv)
+    try:
+        print(draw(args.folder, args.out))
+    except UserError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()
