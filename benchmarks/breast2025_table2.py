@@ -17,8 +17,10 @@ rows = [
     ("+ SynClass + Re-sampling", "synclass-resample"),
     ("+ SynClass + RL-CAS", "synclass-rl-cas"),
     ("Ours", "rl-cas"),
-    ("best of 3 random mixes (control)", "bestofk-uniform"),
-    ("best of 3 runs of the fixed mix (control)", "bestofk-fixed"),
-    ("fixed mix, as many steps (control)", "rl-cas-equal-compute"),
-    ("Ours, copies of real images (control)", "rl-cas-real-copies"),
+]
+controls = [
+    ("best of 3 random mixes", "bestofk-uniform"),
+    ("best of 3 runs of the fixed mix", "bestofk-fixed"),
+    ("fixed mix, as many steps", "rl-cas-equal-compute"),
+    ("Ours, copies of real images", "rl-cas-real-copies"),
 ]

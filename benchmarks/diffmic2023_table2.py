@@ -11,12 +11,14 @@ datasets = ["busi"]
 seeds = "0-2"
 rows = [
     ("basic", "diffmic-basic"),
-    ("C1", "diffmic-c1"),
-    ("C2", "diffmic-c2"),
-    ("full", "diffmic"),
-    ("guide alone (control)", "dcg-only"),
-    ("C2, global prior (control)", "diffmic-c2-global-only"),
-    ("C2, local prior (control)", "diffmic-c2-local-only"),
-    ("full, mean of 10 (control)", "diffmic-s10"),
-    ("full, sampler as released", "diffmic-truncated"),
+    ("C1 (+Diffusion)", "diffmic-c1"),
+    ("C2 (+Diffusion+DCG)", "diffmic-c2"),
+    ("Our method (+MMD-reg)", "diffmic"),
+]
+controls = [
+    ("guide alone", "dcg-only"),
+    ("C2, global prior", "diffmic-c2-global-only"),
+    ("C2, local prior", "diffmic-c2-local-only"),
+    ("Our method, mean of 10", "diffmic-s10"),
+    ("Our method, sampler as released", "diffmic-truncated"),
 ]

@@ -11,13 +11,17 @@ from ltbench.errors import UserError
 from ltbench.registry import nearest
 
 FIELDS = ("title", "source", "protocol", "datasets", "seeds", "rows")
+OPTIONAL = ("controls",)
 PLAIN = (str, int, float, list, tuple, dict, set, type(None))
 FOLDER = Path("benchmarks")
 
 
 @dataclass(frozen=True)
 class Suite:
-    """rows: (name in the table, method id) in the table's order; seeds such as "0-2"; datasets: ids."""
+    """rows: (name in the table, method id) in the table's order; seeds such as "0-2"; datasets: ids.
+
+    controls: rows that the paper lacks and that a reader of its table needs.
+    """
 
     name: str
     title: str
@@ -26,11 +30,13 @@ class Suite:
     datasets: tuple[str, ...]
     seeds: str
     rows: tuple[tuple[str, str], ...]
+    controls: tuple[tuple[str, str], ...] = ()
 
     def split(self, known: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
         """Methods that exist, each once, and the rows whose method no plugin offers yet."""
-        methods = list(dict.fromkeys(method for _, method in self.rows if method in known))
-        return methods, [row for row in self.rows if row[1] not in known]
+        every = self.rows + self.controls
+        methods = list(dict.fromkeys(method for _, method in every if method in known))
+        return methods, [row for row in every if row[1] not in known]
 
 
 def find(name: str) -> Path:
@@ -58,20 +64,24 @@ def load(name: str) -> Suite:
     except Exception as error:
         raise UserError(f"suite {path} cannot be read: {type(error).__name__}: {error}") from error
     for variable, value in found.items():
-        if variable not in FIELDS and not variable.startswith("_") and isinstance(value, PLAIN):
+        if variable not in FIELDS + OPTIONAL and not variable.startswith("_") and isinstance(value, PLAIN):
             raise UserError(
-                f"suite {path} sets {variable}, which is no field.{nearest(variable, list(FIELDS))} "
-                f"A suite sets {', '.join(FIELDS)}; the names of helpers begin with an underscore"
+                f"suite {path} sets {variable}, which is no field.{nearest(variable, [*FIELDS, *OPTIONAL])} "
+                f"A suite sets {', '.join(FIELDS)}, and may set {', '.join(OPTIONAL)}; the names of helpers begin with "
+                "an underscore"
             )
     missing = [field for field in FIELDS if field not in found]
     if missing:
         raise UserError(f"suite {path} lacks {', '.join(missing)}; a suite sets {', '.join(FIELDS)}")
-    rows: Any = found["rows"]
-    pairs = isinstance(rows, (list, tuple)) and all(
-        isinstance(row, tuple) and len(row) == 2 and all(isinstance(part, str) for part in row) for row in rows
-    )
-    if not pairs or not rows:
-        raise UserError(f'suite {path}: rows must be a list of ("name in the table", "method id"), got {rows!r}'[:300])
+    for field, least in (("rows", 1), ("controls", 0)):
+        rows: Any = found.get(field, ())
+        pairs = isinstance(rows, (list, tuple)) and all(
+            isinstance(row, tuple) and len(row) == 2 and all(isinstance(part, str) for part in row) for row in rows
+        )
+        if not pairs or len(rows) < least:
+            raise UserError(
+                f'suite {path}: {field} must be a list of ("name in the table", "method id"), got {rows!r}'[:300]
+            )
     return Suite(
         name=path.stem,
         title=str(found["title"]),
@@ -79,5 +89,6 @@ def load(name: str) -> Suite:
         protocol=str(found["protocol"]),
         datasets=tuple(found["datasets"]),
         seeds=str(found["seeds"]),
-        rows=tuple(rows),
+        rows=tuple(found["rows"]),
+        controls=tuple(found.get("controls", ())),
     )

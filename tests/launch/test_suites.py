@@ -31,6 +31,7 @@ def test_a_suite_has_the_rows_of_its_published_table(path: Path) -> None:
     published = pd.read_csv(ROOT / "leaderboards" / "published" / "results.csv")
     its = published[published.paper.str.startswith(PAPERS[paper]) & (published.table.str.lower() == table)]
     assert set(suite.rows) == set(zip(its.method, its.method_id, strict=True))
+    assert {method for _, method in suite.controls} <= set(ltbench.names("method"))
     assert suite.protocol == paper
     assert suite.protocol in ltbench.names("protocol")
     assert set(suite.datasets) <= set(ltbench.names("dataset"))
@@ -42,7 +43,7 @@ def test_a_suite_runs_and_says_what_it_leaves_out(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "benchmarks").mkdir()
-    rows = 'rows = [("One", "ce"), ("Two", "no-such-method"), ("Again", "ce")]\n'
+    rows = 'rows = [("One", "ce"), ("Two", "no-such-method")]\ncontrols = [("Again", "ce")]\n'
     (tmp_path / "benchmarks" / "mine.py").write_text(GOOD + rows)
     status = main(["sweep", "mine", "--seeds", "3", "--set", "epochs=1", "--out", "out", "--device", "cpu"])
     err = capsys.readouterr().err
