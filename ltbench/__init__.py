@@ -67,6 +67,13 @@ def run(
     )
 
 
+def reopen(folder: str | Path, data_root: str | Path | None = None, device: str = "auto") -> tuple[Any, Any]:
+    """The context and the selected classifier of a finished cell that kept its weights (keep_model)."""
+    from ltbench.launch.reopen import reopen as load
+
+    return load(Path(folder), data_root, device)
+
+
 def load_results(out: str | Path = "runs") -> pd.DataFrame:
     """One row per finished cell below `out`."""
     from ltbench.results.store import load_results as load

@@ -242,10 +242,10 @@ def test_an_interrupted_run_says_where_it_resumes(cli, monkeypatch):
 
     tell, two_epochs = Run._tell, ["--set", "epochs=2"]
 
-    def stop(run, stage, epoch, outcome):
+    def stop(run, stage, epoch, *others):
         if epoch == 1:
             raise KeyboardInterrupt
-        tell(run, stage, epoch, outcome)
+        tell(run, stage, epoch, *others)
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_tell", stop)

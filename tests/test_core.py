@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import ltbench
+from ltbench.describe import describe
 from ltbench.plugins import plugins
 from ltbench.registry import KINDS
 
@@ -141,3 +142,12 @@ def test_every_component_of_code_is_described_and_imports():
         assert entry.summary, entry.id
         assert entry.kind in KINDS
         assert entry.version >= 1
+
+
+def test_inherited_options_and_made_recipes_are_described():
+    registry = plugins().registry
+    text = describe(registry.get("classifier", "diffmic"))
+    assert "  mmd = 0.5" in text and "mmd: weight of the two discrepancies" in text
+    assert "'classifier': {'name': 'diffmic'}" in describe(registry.get("method", "diffmic"))
+    facts = describe(registry.get("generator", "histodiffusion"))
+    assert "TIERS = {'tiny'" in facts and "options.TIERS" not in facts

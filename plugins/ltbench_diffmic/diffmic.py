@@ -25,7 +25,7 @@ from ltbench_diffmic.trunk import full
 
 
 class DiffMIC(Options, Classifier):
-    __doc__ = f"Dual-guidance diffusion over label vectors; {Options.__doc__}"
+    """Dual-guidance diffusion over label vectors (Yang et al. 2023), with the options of `Options`."""
 
     version: ClassVar[int] = 1
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {

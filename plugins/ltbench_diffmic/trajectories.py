@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+import ltbench
 from ltbench.errors import LtbenchError, UserError
-from ltbench.launch.reopen import reopen
 from ltbench_diffmic.diffmic import DiffMIC
 
 PANELS, MOST = 6, 500  # steps shown, images shown
@@ -20,7 +20,7 @@ PANELS, MOST = 6, 500  # steps shown, images shown
 
 def states_of(folder: Path, data_root: str | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """States (N + 1, n, C) of one chain for each validation image, labels (n,), class names; UserError without one."""
-    context, classifier = reopen(folder, data_root)
+    context, classifier = ltbench.reopen(folder, data_root)
     if not isinstance(classifier, DiffMIC) or not classifier.diffusion:
         raise UserError(f"{folder} holds no chain of diffmic; name a cell of diffmic, -c1 or -c2")
     rows = context.rng("trajectories").permutation(len(context.val))[:MOST]
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         draw(*states_of(args.cell, args.data_root), args.out)
-    except LtbenchError as error:
+    except (LtbenchError, OSError) as error:
         print(f"trajectories: {error}", file=sys.stderr)
         return 2
     print(args.out)

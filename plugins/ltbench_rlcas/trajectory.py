@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ltbench.errors import UserError
+from ltbench.errors import LtbenchError, UserError
 from ltbench.results.files import atomic_write
 
 ACTIONS = ("fewer", "as many", "more")
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         print(draw(args.folder, args.out))
-    except UserError as error:
+    except (LtbenchError, OSError) as error:
         parser.error(str(error))
 
 

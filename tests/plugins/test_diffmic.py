@@ -19,9 +19,11 @@ from ltbench_longtail.gmic import GatedAttention
 from torch import Tensor, nn
 
 import ltbench
+from ltbench.describe import describe
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch
 from ltbench.models.nets import build_backbone
+from ltbench.plugins import plugins
 from ltbench.testing.tiny import tiny_options, tiny_run
 
 
@@ -278,6 +280,6 @@ def test_weights_of_another_table_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_option_is_documented() -> None:
-    text = DiffMIC.__doc__ or ""
-    missing = [field.name for field in dataclasses.fields(DiffMIC) if field.name not in text]
-    assert not missing
+    text = describe(plugins().registry.get("classifier", "diffmic"))
+    missing = [field.name for field in dataclasses.fields(DiffMIC) if f"  {field.name} = " not in text]
+    assert not missing and "dual" in text.lower() and "map_stride: px of a cell" in text
