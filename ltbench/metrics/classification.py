@@ -26,7 +26,7 @@ def classification(
     class is the argmax, ties to the lowest index, and the label set is always range(C). groups: see `class_groups`.
     Raises ContractError for wrong shapes, labels out of range and rows that are no probabilities.
     """
-    y_true, probs = _checked(y_true, probs)
+    y_true, probs = checked_predictions(y_true, probs)
     num_classes = probs.shape[1]
     if train_counts is not None:
         checked_counts(train_counts, num_classes)
@@ -164,7 +164,8 @@ def _warnings(matrix: np.ndarray, point: dict[str, Any]) -> list[str]:
     return found
 
 
-def _checked(y_true: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked_predictions(y_true: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int64 (n,) and probabilities float64 (n, C); ContractError for what is neither."""
     y_true, probs = np.asarray(y_true), np.asarray(probs)
     if probs.ndim != 2 or probs.shape[1] < 2:
         raise ContractError(f"probs must have shape (n, C) with C >= 2, got {probs.shape}")

@@ -1,67 +1,97 @@
-"""Paired statistics of two classifiers on the same images: bootstrap intervals and McNemar's test."""
+"""Resampled test images: weights, confusion matrices, and what intervals and p values are read from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ltbench.errors import ContractError
-from ltbench.metrics.classification import confusion_matrix, from_confusion
+from ltbench.metrics.classification import checked_predictions, confusion_matrix, from_confusion
+from ltbench.metrics.weighted import weighted_auc, weighted_brier, weighted_calibration_error, weighted_likelihood
 
-KEYS = ("macro_f1", "balanced_accuracy", "mcc")
+BLOCK = 1 << 24  # weights in memory at a time
 
 
-def bootstrap_difference(
-    y_true: Sequence[np.ndarray],
-    pred_a: Sequence[np.ndarray],
-    pred_b: Sequence[np.ndarray],
-    num_classes: int,
-    *,
-    keys: Sequence[str] = KEYS,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, tuple[float, float, float]]:
-    """Metric key -> (b - a, low, high): the difference averaged over paired runs, with a percentile interval.
+def image_weights(n: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of n images is drawn in n draws with replacement: float32 (R, n) of whole numbers."""
+    if n < 1 or resamples < 1:
+        raise ContractError(f"resampling needs at least one image and one sample, got n={n}, resamples={resamples}")
+    rows = rng.integers(n, size=(resamples, n))
+    rows += n * np.arange(resamples)[:, None]
+    return np.bincount(rows.reshape(-1), minlength=resamples * n).reshape(resamples, n).astype(np.float32)
 
-    Each argument lists one label vector (n,) per run. Images are resampled with replacement within each run, the
-    same ones for both sides (a multinomial over the distinct triples of true and predicted labels).
+
+def resampled_confusions(y_true: np.ndarray, pred: np.ndarray, num_classes: int, weights: np.ndarray) -> np.ndarray:
+    """Confusion matrices float64 (R, C, C) of labels (n,) and (n,) under image weights (R, n)."""
+    confusion_matrix(y_true, pred, num_classes)  # labels in range
+    pairs, index = np.unique(y_true.astype(np.int64) * num_classes + pred, return_inverse=True)
+    member = np.zeros((len(index), len(pairs)), dtype=np.float32)
+    member[np.arange(len(index)), index] = 1
+    flat = np.zeros((len(weights), num_classes**2))
+    flat[:, pairs] = weights @ member
+    return flat.reshape(-1, num_classes, num_classes)
+
+
+def multinomial_confusions(matrix: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Confusion matrices (R, C, C) drawn as multinomials from one (C, C): the law of resampling its images."""
+    matrix = np.asarray(matrix)
+    flat, drawn = matrix.reshape(-1), np.zeros((resamples, matrix.size))
+    filled, total = np.flatnonzero(flat), int(flat.sum())
+    if total < 1:
+        raise ContractError("a confusion matrix without images cannot be resampled")
+    drawn[:, filled] = rng.multinomial(total, flat[filled] / total, size=resamples)
+    return drawn.reshape(resamples, *matrix.shape)
+
+
+def confusion_intervals(
+    matrix: np.ndarray, keys: Sequence[str], *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Metric key -> percentile interval over the images behind a confusion matrix (C, C)."""
+    drawn = from_confusion(multinomial_confusions(matrix, resamples, np.random.default_rng(seed)))
+    return {key: interval(drawn[key], level) for key in keys}
+
+
+def bootstrap_metrics(y_true: np.ndarray, probs: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Every metric of `classification` on resampled images: float64 (R,), per-class ones (R, C).
+
+    y_true int (n,), probs (n, C). All metrics of one sample come from the same images; nan where undefined in it.
     """
-    if not len(y_true) == len(pred_a) == len(pred_b) or not y_true:
-        raise ContractError(f"paired runs are needed, got {len(y_true)}, {len(pred_a)} and {len(pred_b)}")
-    rng = np.random.default_rng(seed)
-    points = np.zeros((len(keys), 1))
-    draws = np.zeros((len(keys), resamples))
-    for truth, a, b in zip(y_true, pred_a, pred_b, strict=True):
-        confusion_matrix(truth, a, num_classes), confusion_matrix(truth, b, num_classes)
-        triples, count = np.unique(np.stack([truth, a, b]), axis=1, return_counts=True)
-        sampled = rng.multinomial(len(truth), count / len(truth), size=resamples)
-        points += _differences(triples, count[None], num_classes, keys) / len(y_true)
-        draws += _differences(triples, sampled, num_classes, keys) / len(y_true)
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=1)
-    return {key: (float(points[i, 0]), float(low[i]), float(high[i])) for i, key in enumerate(keys)}
+    y_true, probs = checked_predictions(y_true, probs)
+    pred, classes, n = probs.argmax(axis=1), probs.shape[1], len(probs)
+    rng, parts, left = np.random.default_rng(seed), [], resamples
+    while left:
+        weights = image_weights(n, min(left, max(1, BLOCK // max(n, 1))), rng)
+        left -= len(weights)
+        parts.append(
+            {
+                **from_confusion(resampled_confusions(y_true, pred, classes, weights)),
+                "auc": weighted_auc(y_true, probs, weights),
+                "ece": weighted_calibration_error(probs.max(axis=1), pred == y_true, weights),
+                "nll": weighted_likelihood(y_true, probs, weights),
+                "brier": weighted_brier(y_true, probs, weights),
+            }
+        )
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def mcnemar(y_true: np.ndarray, pred_a: np.ndarray, pred_b: np.ndarray) -> tuple[int, int, float]:
-    """Images that only a gets right, that only b gets right, and the exact two-sided p value."""
-    from scipy.stats import binomtest
-
-    right_a, right_b = np.asarray(pred_a) == np.asarray(y_true), np.asarray(pred_b) == np.asarray(y_true)
-    only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
-    if only_a + only_b == 0:
-        return 0, 0, 1.0
-    return only_a, only_b, float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
+def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of draws (R,), nan ones left out; (nan, nan) where all are."""
+    kept = draws[~np.isnan(draws)]
+    if len(kept) == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
-def _differences(triples: np.ndarray, counts: np.ndarray, num_classes: int, keys: Sequence[str]) -> np.ndarray:
-    """Metric of b less metric of a, (keys, R), for counts (R, G) of the label triples (3, G)."""
-    truth, *sides = triples.astype(np.int64)
-    metrics = []
-    for pred in sides:
-        cells = np.zeros((len(truth), num_classes**2))
-        cells[np.arange(len(truth)), truth * num_classes + pred] = 1
-        matrices = (counts @ cells).reshape(-1, num_classes, num_classes)
-        metrics.append(from_confusion(matrices))
-    return np.stack([metrics[1][key] - metrics[0][key] for key in keys])
+def bootstrap_p(draws: np.ndarray) -> float:
+    """Two-sided p value of "the difference is zero" from bootstrap draws (R,) of it; at least 2 / (R + 1).
+
+    Twice the share of draws on the rarer side of zero, zeros on both (Efron and Tibshirani 1993, chapter 15).
+    """
+    kept = draws[~np.isnan(draws)]
+    if len(kept) == 0:
+        return float("nan")
+    rarer = min((kept <= 0).sum(), (kept >= 0).sum())
+    return float(min(1.0, 2 * (1 + rarer) / (1 + len(kept))))
