@@ -65,7 +65,7 @@ def test_seeds_and_images_together_cover_the_truth(seeds):
         values = image + rng.normal(0, 0.03, seeds)
         low, high = interval(hierarchical_draws([values], [rng.normal(values.mean(), 0.02, 800)], rng))
         hits += low <= 0 <= high
-    assert 0.92 <= hits / 400  # Behrens-Fisher: a little wide for few seeds
+    assert hits / 400 >= 0.92  # Behrens-Fisher: a little wide for few seeds
 
 
 def test_values_without_draws_are_refused():
