@@ -17,6 +17,8 @@ from ltbench.errors import LtbenchError, UserError
 from ltbench.plugins import plugins
 from ltbench.registry import KINDS, nearest
 
+FORMATS = ["table", "markdown", "latex", "csv", "json", "html"]
+
 
 def _run(args: argparse.Namespace) -> int:
     from ltbench.launch import local
@@ -155,7 +157,8 @@ def _existing(folder: Path) -> Path:
 def _compare(args: argparse.Namespace) -> int:
     from ltbench.results.compare import compare
 
-    print(compare(_existing(args.out), args.a, args.b, dataset=args.dataset, protocol=args.protocol))
+    options = {"fmt": args.format, "all_images": args.images}
+    print(compare(_existing(args.out), args.a, args.b, dataset=args.dataset, protocol=args.protocol, **options))
     return 0
 
 
@@ -329,7 +332,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dataset")
     p.add_argument("--metric", default="macro_f1")
     p.add_argument("--protocol")
-    p.add_argument("--format", default="table", choices=["table", "markdown", "latex", "csv", "json", "html"])
+    p.add_argument("--format", default="table", choices=FORMATS)
     p.add_argument("--published", action="store_true", help="the papers' numbers and the differences")
     p.add_argument("--all", action="store_true", help="also rows renamed by --set")
     _out(p)
@@ -338,6 +341,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("b")
     p.add_argument("--dataset")
     p.add_argument("--protocol")
+    p.add_argument("--images", action="store_true", help="every image on which they differ, not the first ten")
+    p.add_argument("--format", default="table", choices=FORMATS)
     _out(p)
     p = verb("verify", _verify, "recompute results from their predictions and hashes")
     p.add_argument("folder", type=Path, metavar="PATH", help="a cell, a folder of cells, or an archive of ltbench pack")

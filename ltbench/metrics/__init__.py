@@ -22,6 +22,7 @@ from ltbench.metrics.resampling import (
     confusion_intervals,
     image_weights,
     interval,
+    metric_draws,
     multinomial_confusions,
     resampled_confusions,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "macro_f1",
     "mcnemar",
     "measure_names",
+    "metric_draws",
     "multinomial_confusions",
     "per_class",
     "prdc",

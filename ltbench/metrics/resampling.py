@@ -34,6 +34,21 @@ def resampled_confusions(y_true: np.ndarray, pred: np.ndarray, num_classes: int,
     return flat.reshape(-1, num_classes, num_classes)
 
 
+def metric_draws(
+    y_true: np.ndarray, preds: Sequence[np.ndarray], num_classes: int, resamples: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Metrics of several predictions (m, n) on the same resampled images: (m, R), per-class ones (m, R, C).
+
+    The pairing is in the weights: what two rows share by having hard or easy images drawn cancels in their difference.
+    """
+    n, parts, left = len(y_true), [], resamples
+    while left:
+        weights = image_weights(n, min(left, max(1, BLOCK // max(n, 1))), rng)
+        left -= len(weights)
+        parts.append(from_confusion(np.stack([resampled_confusions(y_true, p, num_classes, weights) for p in preds])))
+    return {key: np.concatenate([part[key] for part in parts], axis=1) for key in parts[0]}
+
+
 def multinomial_confusions(matrix: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Confusion matrices (R, C, C) drawn as multinomials from one (C, C): the law of resampling its images."""
     matrix = np.asarray(matrix)

@@ -1,30 +1,92 @@
-"""Two methods on the same images: paired differences with intervals, McNemar's test, recall per class."""
+"""Two methods on the same images: paired differences over images and seeds, tests, recall per class."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ltbench.errors import UserError
-from ltbench.metrics import bootstrap_difference, classification, mcnemar
-from ltbench.results.record import Predictions, Result, read_result
-from ltbench.results.render import Table, render
-from ltbench.results.store import counted, load_results
+from ltbench.metrics import (
+    Precision,
+    bootstrap_p,
+    hierarchical_draws,
+    holm,
+    interval,
+    jeffreys,
+    mcnemar,
+    metric_draws,
+    sign_flip,
+)
+from ltbench.metrics.classification import confusion_matrix, from_confusion
+from ltbench.results.pairing import aligned, pairs_of, rows_of, shared
+from ltbench.results.store import load_results
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SAME = ("content", "split_scheme", "split_seed", "imbalance", "weights")
+KEYS = ("macro_f1", "balanced_accuracy", "mcc")
+
+
+class Difference(NamedTuple):
+    """b - a of one metric over paired seeds, with 95 % intervals and two-sided p values.
+
+    low, high, p: other images and other seeds; with one seed other images alone. p_holm: p corrected for the number of
+    metrics. images_*: these trained models on other images. wilcoxon_p: exact, over seeds. detectable: the smallest
+    true difference found with a power of 80 %, nan with one seed. more_seeds: 0 or how many more would separate the
+    two, None where none would.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    images_low: float
+    images_high: float
+    images_p: float
+    wilcoxon_p: float
+    detectable: float
+    more_seeds: int | None
+
+
+@dataclass(frozen=True)
+class ClassRecall:
+    """One class: its test images (mean over splits), recall of both with Jeffreys intervals, exact paired p, Holm's."""
+
+    name: str
+    n: float
+    a: float
+    a_interval: tuple[float, float]
+    b: float
+    b_interval: tuple[float, float]
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class DifferingImage:
+    """An image that some seed answers differently: its class and the answers of both, seed by seed."""
+
+    id: str
+    label: int
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+
+    @property
+    def gain(self) -> int:
+        """Seeds of b that are right less those of a."""
+        return sum(x == self.label for x in self.b) - sum(x == self.label for x in self.a)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Method b against a over paired seeds.
 
-    differences: metric -> (b - a, low, high). mcnemar: per seed (only a right, only b right, p). recall_*: (C,) means.
+    differences: by metric. mcnemar: per seed (only a right, only b right, p). recall: per class, in class order.
+    images: those answered differently, the greatest difference first. recall_*: (C,) means.
     """
 
     dataset: str
@@ -32,13 +94,34 @@ class Comparison:
     a: str
     b: str
     seeds: tuple[int, ...]
+    n_splits: int
     n_images: int
     class_names: tuple[str, ...]
-    differences: dict[str, tuple[float, float, float]]
+    differences: dict[str, Difference]
     mcnemar: list[tuple[int, int, float]]
     n_differ: list[int]
-    recall_a: np.ndarray
-    recall_b: np.ndarray
+    recall: list[ClassRecall]
+    images: list[DifferingImage]
+
+    @property
+    def recall_a(self) -> np.ndarray:
+        """Mean recall of a, (C,)."""
+        return np.array([row.a for row in self.recall])
+
+    @property
+    def recall_b(self) -> np.ndarray:
+        """Mean recall of b, (C,)."""
+        return np.array([row.b for row in self.recall])
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Runs on one test part: ids and labels (n,), answers (k, n) of both sides."""
+
+    ids: np.ndarray
+    y_true: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
 
 
 def compare(
@@ -50,9 +133,14 @@ def compare(
     *,
     fmt: str = "table",
     resamples: int = 2000,
+    all_images: bool = False,
 ) -> str:
-    """The text of `comparison`."""
-    return render(_tables(comparison(results, a, b, dataset, protocol, resamples=resamples)), fmt)
+    """The text of `comparison`; all_images: every image on which they differ and not the first ten."""
+    from ltbench.results.compare_text import comparison_tables
+    from ltbench.results.render import render
+
+    found = comparison(results, a, b, dataset, protocol, resamples=resamples)
+    return render(comparison_tables(found, all_images), fmt)
 
 
 def comparison(
@@ -69,22 +157,14 @@ def comparison(
     Raises UserError when the two share no data set, protocol, conditions, seed or test images.
     """
     frame = load_results(results) if isinstance(results, str | Path) else results
-    dataset = _only("dataset", dataset, _rows(frame, method=a), _rows(frame, method=b), a, b)
-    rows_a, rows_b = _rows(frame, method=a, dataset=dataset), _rows(frame, method=b, dataset=dataset)
-    protocol = _only("protocol", protocol, rows_a, rows_b, a, b)
-    rows_a, rows_b = _rows(rows_a, protocol=protocol), _rows(rows_b, protocol=protocol)
-    pairs = _pairs(rows_a, rows_b, a, b)
-    truth, left, right, tests = [], [], [], []
-    recalls = np.zeros((2, len(pairs), pairs[0][0].predictions.probs.shape[1]))
-    for index, (one, two) in enumerate(pairs):
-        first, second = _aligned(one, two)
-        truth.append(first.y_true)
-        left.append(first.probs.argmax(axis=1))
-        right.append(second.probs.argmax(axis=1))
-        tests.append(mcnemar(truth[-1], left[-1], right[-1]))
-        recalls[0, index] = classification(first.y_true, first.probs)["per_class_recall"]
-        recalls[1, index] = classification(second.y_true, second.probs)["per_class_recall"]
-    classes = recalls.shape[2]
+    dataset = shared("dataset", dataset, rows_of(frame, method=a), rows_of(frame, method=b), a, b)
+    rows_a, rows_b = rows_of(frame, method=a, dataset=dataset), rows_of(frame, method=b, dataset=dataset)
+    protocol = shared("protocol", protocol, rows_a, rows_b, a, b)
+    pairs = pairs_of(rows_of(rows_a, protocol=protocol), rows_of(rows_b, protocol=protocol), a, b)
+    sides = [aligned(one, two) for one, two in pairs]
+    classes = sides[0][0].probs.shape[1]
+    splits = _splits(sides)
+    runs = [(s.y_true, x, y) for s in splits for x, y in zip(s.a, s.b, strict=True)]
     names = tuple(pairs[0][0].data["data"].get("class_names") or map(str, range(classes)))
     return Comparison(
         dataset=dataset,
@@ -92,90 +172,92 @@ def comparison(
         a=a,
         b=b,
         seeds=tuple(one.cell["seed"] for one, _ in pairs),
-        n_images=len(truth[0]),
+        n_splits=len(splits),
+        n_images=len(splits[0].ids),
         class_names=names,
-        differences=bootstrap_difference(truth, left, right, classes, resamples=resamples),
-        mcnemar=tests,
-        n_differ=[int((x != y).sum()) for x, y in zip(left, right, strict=True)],
-        recall_a=recalls[0].mean(axis=0),
-        recall_b=recalls[1].mean(axis=0),
+        differences=_differences(splits, classes, resamples),
+        mcnemar=[mcnemar(*run) for run in runs],
+        n_differ=[int((x != y).sum()) for _, x, y in runs],
+        recall=_recall(splits, names),
+        images=_images(splits),
     )
 
 
-def _rows(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
-    for name, value in wanted.items():
-        frame = frame[frame[name] == value]
-    return frame
-
-
-def _only(kind: str, asked: str | None, one: pd.DataFrame, two: pd.DataFrame, a: str, b: str) -> str:
-    """The data set or protocol that both have, or the one asked for."""
-    for name, rows in ((a, one), (b, two)):
-        if len(rows) == 0:
-            raise UserError(f"no stored result of method {name!r} here; run it first, or see: ltbench leaderboard")
-    has_a, has_b = sorted(set(one[kind])), sorted(set(two[kind]))
-    shared = sorted(set(has_a) & set(has_b))
-    if asked is not None and asked not in shared:
-        raise UserError(f"{a} and {b} have no common results under {kind} {asked!r}; they share {shared or 'none'}")
-    if not shared:
-        raise UserError(f"{a} was run with {kind} {', '.join(has_a)} and {b} with {', '.join(has_b)}: not comparable")
-    if asked is None and len(shared) > 1:
-        raise UserError(f"{a} and {b} share the {kind}s {', '.join(shared)}; choose one with --{kind}")
-    return asked or shared[0]
-
-
-def _pairs(rows_a: pd.DataFrame, rows_b: pd.DataFrame, a: str, b: str) -> list[tuple[Result, Result]]:
-    """Results of both at each shared seed, the newest of each; the conditions must be equal."""
-    pairs = []
-    for seed in sorted(set(rows_a["seed"]) & set(rows_b["seed"])):
-        one, two = (_rows(rows, seed=seed).sort_values("finished").iloc[-1] for rows in (rows_a, rows_b))
-        for name in SAME:
-            if str(one[name]) != str(two[name]):
-                raise UserError(f"{a} and {b} differ in {name} at seed {seed}: {one[name]} and {two[name]}; rerun one")
-        pairs.append((read_result(one["folder"]), read_result(two["folder"])))
-    if not pairs:
-        raise UserError(
-            f"{a} has seeds {sorted(set(rows_a['seed']))} and {b} has {sorted(set(rows_b['seed']))}: none in common"
-        )
-    return pairs
-
-
-def _aligned(one: Result, two: Result) -> tuple[Predictions, Predictions]:
-    """Both predictions in one order of the test images."""
-    first, second = one.predictions, two.predictions
-    orders = np.argsort(first.ids), np.argsort(second.ids)
-    if not np.array_equal(first.ids[orders[0]], second.ids[orders[1]]):
-        raise UserError(f"{one.folder} and {two.folder} were tested on different images: not comparable")
-    sides = [
-        Predictions(p.ids[o], p.y_true[o], p.probs[o], p.val_ids, p.val_y_true, p.val_probs)
-        for p, o in zip((first, second), orders, strict=True)
-    ]
-    if not np.array_equal(sides[0].y_true, sides[1].y_true):
-        raise UserError(f"{one.folder} and {two.folder} have different labels for the same images: not comparable")
-    return sides[0], sides[1]
-
-
-def _tables(c: Comparison) -> list[Table]:
-    seeds = ", ".join(map(str, c.seeds))
-    title = (
-        f"{c.b} minus {c.a} on {c.dataset}, protocol {c.protocol}, seed{'s' if len(c.seeds) > 1 else ''} {seeds}, "
-        f"{counted(c.n_images, 'test image')}, percent"
-    )
-    rows = [[key, *(f"{100 * value:+.2f}" for value in values)] for key, values in c.differences.items()]
-    records = [{"metric": k, "difference": v[0], "low": v[1], "high": v[2]} for k, v in c.differences.items()]
-    notes = [
-        f"seed {seed}: answers differ on {differ} of {c.n_images} images; only {c.a} right {test[0]}, only {c.b} right "
-        f"{test[1]}, McNemar exact p = {test[2]:.3g}"
-        for seed, differ, test in zip(c.seeds, c.n_differ, c.mcnemar, strict=True)
-    ]
-    notes.append("interval: 95 % paired bootstrap over test images; it does not include the spread between seeds")
-    recall = list(zip(c.class_names, c.recall_a.tolist(), c.recall_b.tolist(), strict=True))
+def _splits(sides: Sequence[Any]) -> list[_Split]:
+    """Runs gathered by their test images."""
+    groups: dict[bytes, list[Any]] = {}
+    for pair in sides:
+        groups.setdefault(pair[0].ids.tobytes(), []).append(pair)
     return [
-        Table(title, ["metric", "difference", "low", "high"], rows, records, notes),
-        Table(
-            "recall per class, percent",
-            ["class", c.a, c.b, "difference"],
-            [[name, f"{100 * x:.2f}", f"{100 * y:.2f}", f"{100 * (y - x):+.2f}"] for name, x, y in recall],
-            [{"class": name, c.a: x, c.b: y} for name, x, y in recall],
-        ),
+        _Split(
+            pairs[0][0].ids,
+            pairs[0][0].y_true,
+            *(np.stack([pair[side].probs.argmax(axis=1) for pair in pairs]) for side in (0, 1)),
+        )
+        for pairs in groups.values()
     ]
+
+
+def _differences(splits: Sequence[_Split], classes: int, resamples: int) -> dict[str, Difference]:
+    rng = np.random.default_rng(0)
+    points: dict[str, list[np.ndarray]] = {key: [] for key in KEYS}
+    images: dict[str, list[np.ndarray]] = {key: [] for key in KEYS}
+    for split in splits:
+        both, k = [*split.a, *split.b], len(split.a)
+        values = from_confusion(np.stack([confusion_matrix(split.y_true, p, classes) for p in both]))
+        drawn = metric_draws(split.y_true, both, classes, resamples, rng)
+        for key in KEYS:
+            points[key].append(values[key][k:] - values[key][:k])
+            images[key].append((drawn[key][k:] - drawn[key][:k]).mean(axis=0))
+    found = {key: _difference(points[key], images[key], rng) for key in KEYS}
+    corrected = holm([d.p for d in found.values()]).tolist()
+    return {key: d._replace(p_holm=p) for (key, d), p in zip(found.items(), corrected, strict=True)}
+
+
+def _difference(points: list[np.ndarray], images: list[np.ndarray], rng: np.random.Generator) -> Difference:
+    from scipy.stats import wilcoxon
+
+    seeds, image_mean = np.concatenate(points), np.mean(images, axis=0)
+    drawn = hierarchical_draws(points, images, rng)
+    k, value = len(seeds), float(np.mean([p.mean() for p in points]))
+    precision = Precision(float(np.nanstd(image_mean)), float(seeds.std(ddof=1)) if k > 1 else float("nan"), k)
+    p = bootstrap_p(drawn)
+    return Difference(
+        value,
+        *interval(drawn),
+        p,
+        p,
+        *interval(image_mean),
+        bootstrap_p(image_mean),
+        float(wilcoxon(seeds, method="exact").pvalue) if k > 1 and (seeds != 0).any() else 1.0,
+        precision.detectable(),
+        0 if p < 0.05 and k > 1 else precision.more_seeds(value),
+    )
+
+
+def _recall(splits: Sequence[_Split], names: Sequence[str]) -> list[ClassRecall]:
+    rows = []
+    for c, name in enumerate(names):
+        right = [[(side[:, s.y_true == c] == c) for side in (s.a, s.b)] for s in splits]
+        gains = np.concatenate([b.sum(axis=0) - a.sum(axis=0) for a, b in right])
+        n = float(np.mean([a.shape[1] for a, _ in right]))
+        rates = [float(np.mean([side[i].mean() for side in right])) if len(gains) else float("nan") for i in (0, 1)]
+        bounds = [_recall_interval(rate, n) for rate in rates]
+        p = sign_flip(gains) if len(gains) else float("nan")
+        rows.append(ClassRecall(name, n, rates[0], bounds[0], rates[1], bounds[1], p, p))
+    corrected = holm([row.p for row in rows]).tolist()
+    return [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
+
+
+def _recall_interval(rate: float, n: float) -> tuple[float, float]:
+    low, high = jeffreys(0.0 if np.isnan(rate) else min(rate * n, n), n)
+    return float(low), float(high)
+
+
+def _images(splits: Sequence[_Split]) -> list[DifferingImage]:
+    found = [
+        DifferingImage(str(s.ids[i]), int(s.y_true[i]), tuple(s.a[:, i].tolist()), tuple(s.b[:, i].tolist()))
+        for s in splits
+        for i in np.flatnonzero((s.a != s.b).any(axis=0))
+    ]
+    return sorted(found, key=lambda image: (-abs(image.gain), image.id))

@@ -30,14 +30,78 @@ def test_compare_pairs_by_seed(two):
     frame = load_results(two)
     got = comparison(frame, "ce", "iois")
     means = frame.groupby("method")["macro_f1"].mean()
-    point, low, high = got.differences["macro_f1"]
-    assert point == pytest.approx(means["iois"] - means["ce"]) and 0 < low < point < high
+    gap = got.differences["macro_f1"]
+    assert gap.value == pytest.approx(means["iois"] - means["ce"])
+    assert gap.low < gap.images_low < gap.value < gap.images_high < gap.high and gap.images_p < 0.01 < gap.wilcoxon_p
     assert got.seeds == (0, 1) and got.n_images == 120 and len(got.mcnemar) == len(got.n_differ) == 2
     assert (got.recall_b > got.recall_a).all() and max(p for *_, p in got.mcnemar) < 0.01
     text = compare(two, "ce", "iois")
     assert "iois minus ce on digits-lt, protocol quick, seeds 0, 1, 120 test images" in text
     assert "McNemar exact p" in text and "zero" in text and text == compare(frame, "ce", "iois")
-    assert json.loads(compare(two, "ce", "iois", fmt="json"))[0]["rows"][0]["metric"] == "macro_f1"
+    tables = json.loads(compare(two, "ce", "iois", fmt="json"))
+    assert tables[0]["rows"][0]["metric"] == "macro_f1" and tables[0]["rows"][0]["difference"] == gap.value
+    assert "no stars: the exact Wilcoxon test of 2 seeds cannot go below p = 0.5" in text and "*" not in text
+
+
+def test_compare_lists_the_images_that_differ(two):
+    got = comparison(two, "ce", "iois")
+    assert len(got.images) > 10 and got.images[0].gain == 2 and got.images[0].id.startswith("image-")
+    assert sum(image.gain for image in got.images) == sum(b - a for a, b, _ in got.mcnemar)
+    short, whole = compare(two, "ce", "iois"), compare(two, "ce", "iois", all_images=True)
+    assert f"{len(got.images)} images answered differently, 10 of them" in short and "--images" in short
+    assert all(image.id in whole for image in got.images) and "--images" not in whole
+
+
+def test_compare_of_one_seed_says_what_it_cannot_know(tmp_path, cell):
+    cell("ce", 0, skill=0.5)
+    cell("iois", 0, skill=4.0)
+    got = comparison(tmp_path, "ce", "iois")
+    gap = got.differences["macro_f1"]
+    assert (gap.low, gap.high, gap.p) == (gap.images_low, gap.images_high, gap.images_p) and gap.p < 0.01
+    assert np.isnan(gap.detectable) and gap.more_seeds is None
+    text = compare(tmp_path, "ce", "iois")
+    assert "iois higher (these models)" in text and "one seed:" in text and "no stars" in text
+
+
+def test_compare_of_equal_methods_is_a_tie(tmp_path, cell):
+    for seed in range(2):
+        with_ce, other = cell("ce", seed), cell("same", seed)
+        np.savez(other.folder / "predictions.npz", **dict(np.load(with_ce.folder / "predictions.npz")))
+    got = comparison(tmp_path, "ce", "same")
+    assert {d.p for d in got.differences.values()} == {1.0} and got.images == []
+    assert compare(tmp_path, "ce", "same").count("tie") == 3
+
+
+def test_stars_need_six_seeds(tmp_path, cell):
+    for seed in range(6):
+        cell("ce", seed, skill=0.5)
+        cell("iois", seed, skill=4.0)
+    assert "iois higher *" in compare(tmp_path, "ce", "iois")
+    few = load_results(tmp_path)
+    few = few[few["seed"] < 5]
+    assert "iois higher" in compare(few, "ce", "iois") and "higher *" not in compare(few, "ce", "iois")
+
+
+def test_compare_with_a_class_absent_from_the_test_part(tmp_path, cell):
+    y = np.arange(120) % 3
+    for method in ("ce", "iois"):
+        result = cell(method, 0)
+        columns = dict(np.load(result.folder / "predictions.npz")) | {"y_true": y}
+        np.savez(result.folder / "predictions.npz", **columns)
+    got = comparison(tmp_path, "ce", "iois")
+    assert got.recall[3].n == 0 and np.isnan([got.recall[3].a, got.recall[3].p_holm, *got.recall[3].b_interval]).all()
+    assert not np.isnan([row.p_holm for row in got.recall[:3]]).any()
+    assert "no test image of three" in compare(tmp_path, "ce", "iois")
+
+
+def test_splits_of_one_protocol_are_levels_of_the_interval(tmp_path, cell):
+    for seed in range(4):
+        split = {"split": {"scheme": "stratified", "seed": seed // 2}}
+        ids = [f"split{seed // 2}-{k}" for k in range(120)]
+        cell("ce", seed, skill=0.8, data=split, ids=ids)
+        cell("iois", seed, skill=2.5, data=split, ids=ids)
+    got = comparison(tmp_path, "ce", "iois")
+    assert got.n_splits == 2 and got.seeds == (0, 1, 2, 3) and "in each of 2 splits" in compare(tmp_path, "ce", "iois")
 
 
 def test_compare_aligns_images_by_id(tmp_path, cell):
@@ -59,7 +123,7 @@ def test_compare_refuses_what_is_not_comparable(two, cell):
     for method, message in {
         "focal": "with protocol quick and focal with standard: not comparable",
         "sqrt": "none in common",
-        "other-ids": "different images",
+        "other-ids": r"different images.*120 images \(image-0, image-1, image-10, \.\.\.\) only in the first",
         "other-data": "differ in content",
         "missing": "no stored result of method 'missing'",
     }.items():

@@ -1,0 +1,122 @@
+"""The tables of a comparison: differences with what they allow to conclude, classes, images."""
+
+from __future__ import annotations
+
+import math
+
+from ltbench.metrics import seeds_can_show, smallest_wilcoxon_p
+from ltbench.results.compare import Comparison, Difference
+from ltbench.results.render import Table
+from ltbench.results.store import counted
+
+LEVEL = 0.05
+SHOWN_IMAGES = 10
+
+
+def comparison_tables(c: Comparison, all_images: bool = False) -> list[Table]:
+    """Three tables: metrics, recall per class, images answered differently."""
+    return [_metrics(c), _classes(c), _images(c, None if all_images else SHOWN_IMAGES)]
+
+
+def verdict(c: Comparison, d: Difference) -> str:
+    """ "tie", or which method is higher; a star only where this many seeds can reach significance at all."""
+    if d.p_holm >= LEVEL:
+        return "tie"
+    higher = f"{c.b if d.value > 0 else c.a} higher"
+    if len(c.seeds) < 2:
+        return f"{higher} (these models)"
+    return f"{higher} *" if seeds_can_show(len(c.seeds)) else higher
+
+
+def _metrics(c: Comparison) -> Table:
+    k = len(c.seeds)
+    images = counted(c.n_images, "test image") + (f" in each of {c.n_splits} splits" if c.n_splits > 1 else "")
+    title = (
+        f"{c.b} minus {c.a} on {c.dataset}, protocol {c.protocol}, seed{'s' if k > 1 else ''} "
+        f"{', '.join(map(str, c.seeds))}, {images}, percent"
+    )
+    header = ["metric", "difference", "low", "high", "p", "p Holm", "images only", "p", "detectable", "verdict"]
+    rows = [
+        [
+            key,
+            *(f"{100 * x:+.2f}" for x in d[:3]),
+            *(f"{x:.3f}" for x in (d.p, d.p_holm)),
+            f"[{100 * d.images_low:+.2f}, {100 * d.images_high:+.2f}]",
+            f"{d.images_p:.3f}",
+            "n/a" if math.isnan(d.detectable) else f"{100 * d.detectable:.2f}",
+            verdict(c, d),
+        ]
+        for key, d in c.differences.items()
+    ]
+    records = []
+    for key, d in c.differences.items():
+        numbers = d._asdict()
+        records.append({"metric": key, "difference": numbers.pop("value"), **numbers, "verdict": verdict(c, d)})
+    return Table(title, header, rows, records, _notes(c))
+
+
+def _notes(c: Comparison) -> list[str]:
+    k, notes = len(c.seeds), []
+    if k < 2:
+        notes.append(
+            "one seed: low, high and p are for these two trained models on other images; how much training again "
+            "would change is unknown"
+        )
+    else:
+        notes += [
+            "low, high, p: over test images and seeds, paired, 95 %; images only: these trained models on other images",
+            "detectable: the smallest true difference found with a power of 80 %; p Holm: for the number of metrics",
+        ]
+    if not seeds_can_show(k):
+        least = f"{smallest_wilcoxon_p(k):.3g}"
+        notes.append(f"no stars: the exact Wilcoxon test of {counted(k, 'seed')} cannot go below p = {least}")
+    key, d = next(iter(c.differences.items()))
+    if k > 1 and d.p_holm >= LEVEL and d.value != 0:
+        gap = f"{100 * d.value:+.2f}"
+        if d.more_seeds is None:
+            notes.append(f"{key}: at a difference of {gap} no number of seeds would separate these on this test part")
+        elif d.more_seeds:
+            more = counted(d.more_seeds, "more seed")
+            notes.append(f"{key}: about {more} would separate these, if {gap} is the true difference")
+    notes += [
+        f"seed {seed}: answers differ on {differ} of {c.n_images} images; only {c.a} right {test[0]}, only {c.b} right "
+        f"{test[1]}, McNemar exact p = {test[2]:.3g}"
+        for seed, differ, test in zip(c.seeds, c.n_differ, c.mcnemar, strict=True)
+    ]
+    return notes
+
+
+def _classes(c: Comparison) -> Table:
+    rows, records = [], []
+    for row in c.recall:
+        sides = [(row.a, row.a_interval), (row.b, row.b_interval)]
+        printed = [
+            "n/a" if math.isnan(value) else f"{100 * value:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
+            for value, (low, high) in sides
+        ]
+        gap = row.b - row.a
+        tests = ["", "", ""] if math.isnan(gap) else [f"{100 * gap:+.2f}", f"{row.p:.3f}", f"{row.p_holm:.3f}"]
+        rows.append([row.name, f"{row.n:g}", *printed, *tests])
+        record = {"class": row.name, "n": row.n, c.a: row.a, c.b: row.b, "p": row.p, "p_holm": row.p_holm}
+        for name, (_, (low, high)) in zip((c.a, c.b), sides, strict=True):
+            record |= {f"{name}_low": low, f"{name}_high": high}
+        records.append(record)
+    notes = ["[ ]: 95 % Jeffreys interval for n images; p: exact, images kept together over seeds (one seed: McNemar)"]
+    absent = [row.name for row in c.recall if row.n == 0]
+    if absent:
+        notes.append(f"no test image of {', '.join(absent)}: left out of every mean")
+    header = ["class", "n", c.a, c.b, "difference", "p", "p Holm"]
+    return Table("recall per class, percent", header, rows, records, notes)
+
+
+def _images(c: Comparison, shown: int | None) -> Table:
+    def named(answers: tuple[int, ...]) -> str:
+        return ", ".join(c.class_names[x] for x in answers)
+
+    kept = c.images[:shown]
+    some = f", {len(kept)} of them" if len(kept) < len(c.images) else ""
+    title = f"{counted(len(c.images), 'image')} answered differently{some}, greatest difference first"
+    rows = [[i.id, c.class_names[i.label], named(i.a), named(i.b)] for i in kept]
+    records = [{"id": i.id, "class": i.label, c.a: list(i.a), c.b: list(i.b)} for i in kept]
+    notes = ["all of them: ltbench compare --images"] if some else []
+    return Table(title, ["image", "class", c.a, c.b], rows, records, notes)
