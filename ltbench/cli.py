@@ -140,10 +140,19 @@ def _doctor(args: argparse.Namespace) -> int:
 def _leaderboard(args: argparse.Namespace) -> int:
     from ltbench.results.store import load_results
     from ltbench.results.tables import leaderboard
+    from ltbench.results.tail import chosen_methods, rank_table, tail_card
 
     frame = load_results(_existing(args.out))
+    if args.methods:
+        frame = chosen_methods(frame, args.methods)
+    if args.tail:
+        print(tail_card(frame, args.dataset, args.protocol, include_renamed=args.all, fmt=args.format))
+        return 0
+    if args.ranks:
+        print(rank_table(frame, args.metric, args.protocol, include_renamed=args.all, fmt=args.format))
+        return 0
     options = {"metric": args.metric, "fmt": args.format, "published": args.published, "protocol": args.protocol}
-    print(leaderboard(frame, dataset=args.dataset, include_renamed=args.all, **options))
+    print(leaderboard(frame, dataset=args.dataset, include_renamed=args.all, statistics=args.statistics, **options))
     return 0
 
 
@@ -159,6 +168,27 @@ def _compare(args: argparse.Namespace) -> int:
 
     options = {"fmt": args.format, "all_images": args.images}
     print(compare(_existing(args.out), args.a, args.b, dataset=args.dataset, protocol=args.protocol, **options))
+    return 0
+
+
+def _add_predictions(args: argparse.Namespace) -> int:
+    from ltbench.launch.external import add_predictions
+
+    result = add_predictions(
+        args.file,
+        dataset=args.dataset,
+        protocol=args.protocol,
+        method=args.method,
+        seed=args.seed,
+        out=args.out,
+        data_root=args.data_root,
+        force=args.force,
+    )
+    from ltbench.results.store import load_results
+    from ltbench.results.tables import row_table
+
+    print(row_table(result, load_results(args.out)))
+    print(f"\nresult: {result.folder}")
     return 0
 
 
@@ -334,6 +364,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--protocol")
     p.add_argument("--format", default="table", choices=FORMATS)
     p.add_argument("--published", action="store_true", help="the papers' numbers and the differences")
+    p.add_argument("--methods", nargs="+", metavar="M", help="these rows alone")
+    p.add_argument("--tail", action="store_true", help="recall of every class with its interval, groups, calibration")
+    p.add_argument("--ranks", action="store_true", help="mean ranks over data sets, with the critical difference")
+    p.add_argument(
+        "--statistics",
+        action=argparse.BooleanOptionalAction,
+        help="intervals and ties (default: for up to 500 cells, whose predictions are read)",
+    )
     p.add_argument("--all", action="store_true", help="also rows renamed by --set")
     _out(p)
     p = verb("compare", _compare, "two methods on the same images")
@@ -343,6 +381,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--protocol")
     p.add_argument("--images", action="store_true", help="every image on which they differ, not the first ten")
     p.add_argument("--format", default="table", choices=FORMATS)
+    _out(p)
+    p = verb("add-predictions", _add_predictions, "a row from foreign code's predictions on the same test images")
+    p.add_argument("file", type=Path, help="CSV: id and a column for each class; or npz: ids, probs")
+    p.add_argument("--dataset", required=True)
+    p.add_argument("--protocol", required=True)
+    p.add_argument("--method", required=True, metavar="NAME", help="a new name; tables mark it (external)")
+    p.add_argument("--seed", type=int, default=0, help="of the foreign training, to pair with the same seed of others")
+    p.add_argument("--data-root", metavar="DIR", help="default: $LTBENCH_DATA, else the user cache folder")
+    p.add_argument("--force", action="store_true", help="write the same predictions again")
     _out(p)
     p = verb("verify", _verify, "recompute results from their predictions and hashes")
     p.add_argument("folder", type=Path, metavar="PATH", help="a cell, a folder of cells, or an archive of ltbench pack")

@@ -26,6 +26,7 @@ ALLOWED = {
     "launch/local.py": {"quick", "standard"},  # the default protocol
     "results/record.py": {"standard"},  # a column: the row was not renamed
     "results/tables.py": {"standard"},
+    "results/tail.py": {"standard"},
     # the conformance suite runs the component under test among plain ones
     "testing/generators.py": {"fixed-quota"},
     "testing/recipes.py": {"digits-lt"},

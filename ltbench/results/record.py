@@ -52,6 +52,11 @@ class Result:
         return self.data["cell"]
 
     @property
+    def external(self) -> bool:
+        """Whether foreign code made the predictions."""
+        return bool(self.cell.get("external", False))
+
+    @property
     def metrics(self) -> dict[str, Any]:
         """Metrics of the test part."""
         return self.data["metrics"]["test"]
@@ -89,6 +94,7 @@ class Result:
         return {
             **{key: cell.get(key) for key in ("method", "dataset", "protocol", "seed", "hash")},
             "assumed": bool(cell.get("assumed", False)),
+            "external": self.external,
             "standard": bool(cell.get("standard", True)),
             "owns": json.dumps(cell.get("owns", {}), sort_keys=True),
             "weights": self.data.get("weights", "none"),

@@ -11,11 +11,13 @@ from ltbench.errors import UnknownName, UserError
 from ltbench.results.published import published_score
 from ltbench.results.record import Result
 from ltbench.results.render import Table, render
+from ltbench.results.standing import Standing, standing_notes, standings
 from ltbench.results.store import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_CELLS = 500  # whose predictions are read unasked
 FEW_VALIDATION = 5  # images of a class
 HEADLINE = ("macro_f1", "balanced_accuracy", "mcc", "accuracy")
 CONDITIONS = ("dataset", "protocol", "weights", "split_scheme", "split_seed", "imbalance", "content")
@@ -31,13 +33,15 @@ def leaderboard(
     published: bool = False,
     protocol: str | None = None,
     include_renamed: bool = False,
+    statistics: bool | None = None,
 ) -> str:
     """One table per data set, protocol, weights, split and imbalance: mean ± sd (ddof 1) over seeds per method.
 
     Percent with two decimals; csv and json hold fractions. Cells whose method or protocol was renamed by an override
-    are left out unless asked for. Raises UnknownName for a metric, data set, protocol or format that is not there.
+    are left out unless asked for. statistics: interval and ties of the metric, by default for up to 500 cells, whose
+    predictions must be read. Raises UnknownName for a metric, data set, protocol or format that is not there.
     """
-    found = tables(frame, dataset, metric, published, protocol, include_renamed)
+    found = tables(frame, dataset, metric, published, protocol, include_renamed, statistics)
     if not found and len(frame) and fmt not in ("csv", "json"):
         return "every result here has overridden options, so none is in the default table; show them with --all\n"
     return render(found, fmt)
@@ -50,6 +54,7 @@ def tables(
     published: bool = False,
     protocol: str | None = None,
     include_renamed: bool = False,
+    statistics: bool | None = None,
 ) -> list[Table]:
     """The tables of `leaderboard` before they become text."""
     for column, value in (("dataset", dataset), ("protocol", protocol)):
@@ -61,7 +66,8 @@ def tables(
     _known("metric", metric, [name for name in frame.columns if frame[name].dtype.kind == "f"])
     if not include_renamed:
         frame = frame[frame["standard"].astype(bool)]
-    return [_table(group, metric, published) for group in _comparable(frame)]
+    statistics = len(frame) <= MOST_CELLS if statistics is None else statistics
+    return [_table(group, metric, published, statistics) for group in comparable(frame)]
 
 
 def row_table(result: Result, frame: pd.DataFrame) -> str:
@@ -80,7 +86,8 @@ def row_table(result: Result, frame: pd.DataFrame) -> str:
     return render([Table(own.title, own.header, [first, *others.rows], others.records, notes)], "table")
 
 
-def _comparable(frame: pd.DataFrame) -> list[pd.DataFrame]:
+def comparable(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """The cells of each table: those of one data set, protocol, weights, split and imbalance."""
     if len(frame) == 0:
         return []
     keys = _conditions(frame).agg("\x1f".join, axis=1)
@@ -92,17 +99,23 @@ def _conditions(frame: pd.DataFrame) -> pd.DataFrame:
     return columns.where(columns.notna(), "").astype(str)
 
 
-def _table(frame: pd.DataFrame, metric: str, published: bool) -> Table:
+def _table(frame: pd.DataFrame, metric: str, published: bool, statistics: bool = False) -> Table:
     shown = HEADLINE if metric in HEADLINE else (metric, *HEADLINE)
-    latest = frame.sort_values("finished", kind="stable").drop_duplicates(["method", "seed"], keep="last")
+    latest = newest(frame)
     records = [_aggregate(group, shown) for _, group in latest.groupby("method")]
     sign = 1 if _base(metric) in LOWER_IS_BETTER else -1
     records.sort(key=lambda r: (math.isnan(r[f"{metric}_mean"]), sign * r[f"{metric}_mean"], r["method"]))
+    lower = _base(metric) in LOWER_IS_BETTER
+    standing = standings(latest, metric, [r["method"] for r in records]) if statistics and not lower else {}
     header = ["method", *shown, "seeds", "seconds"]
+    if standing:
+        header[2:2], header[1:1] = ["95 %"], ["rank"]
     notes: list[str] = []
     rows = []
     for record in records:
         row = _printed(record, shown, _marked(record, notes))
+        if standing:
+            _add_standing(record, row, standing[record["method"]], metric)
         if published:
             found = published_score(record["dataset"], record["method"], metric, record["protocol"])
             value = found["score"] if found else math.nan
@@ -111,10 +124,25 @@ def _table(frame: pd.DataFrame, metric: str, published: bool) -> Table:
             if found:
                 _note(notes, f"published: {found['paper']} {found['table']}, its own protocol ({found['protocol_id']})")
         rows.append(row)
+    for text in standing_notes(standing, metric):
+        _note(notes, text)
     if len(latest) < len(frame):
         _note(notes, f"left out: {counted(len(frame) - len(latest), 'older result')} of the same method and seed")
     header += ["published", "difference"] if published else []
     return Table(_title(records[0]), header, rows, records, notes)
+
+
+def newest(frame: pd.DataFrame) -> pd.DataFrame:
+    """The latest cell of each method and seed."""
+    return frame.sort_values("finished", kind="stable").drop_duplicates(["method", "seed"], keep="last")
+
+
+def _add_standing(record: dict[str, Any], row: list[str], standing: Standing, metric: str) -> None:
+    record |= {f"{metric}_low": standing.low, f"{metric}_high": standing.high}
+    record |= {"p_against_first": standing.p, "tied_with_first": standing.tied}
+    bounds = [_number(metric, bound) for bound in (standing.low, standing.high)]
+    row[2:2] = ["" if math.isnan(standing.low) else f"{' to '.join(bounds)}{'' if standing.seeds else ' °'}"]
+    row[1:1] = [standing.rank]
 
 
 def _aggregate(group: pd.DataFrame, shown: tuple[str, ...]) -> dict[str, Any]:
@@ -129,7 +157,7 @@ def _aggregate(group: pd.DataFrame, shown: tuple[str, ...]) -> dict[str, Any]:
         }
     record["seconds"] = float(group["seconds"].astype(float).mean())
     record |= {name: float(first[name]) for name in ("train_ratio", "smallest_val_class")}
-    flags = {name: bool(group[name].astype(bool).any()) for name in ("assumed", "validation_is_test")}
+    flags = {name: bool(group[name].astype(bool).any()) for name in ("external", "assumed", "validation_is_test")}
     return {**record, **flags, "owns": first["owns"]}
 
 
@@ -149,6 +177,9 @@ def _printed(record: dict[str, Any], shown: tuple[str, ...], name: str) -> list[
 
 def _marked(record: dict[str, Any], notes: list[str]) -> str:
     name = str(record["method"])
+    if record["external"]:
+        name += " (external)"
+        _note(notes, "(external): predictions of foreign code on the same test images; its training is its own word")
     if record["assumed"]:
         name += " (assumed)"
         _note(notes, "(assumed): a defining formula of the method is not in its paper and was chosen by ltbench")

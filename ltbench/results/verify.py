@@ -97,6 +97,8 @@ def _metrics(result: Result) -> list[str]:
         "val": (predictions.val_ids, predictions.val_y_true, predictions.val_probs),
     }
     problems = []
+    if result.external and not len(predictions.val_ids):
+        parts.pop("val")  # foreign code need not predict it
     for part, (ids, y_true, probs) in parts.items():
         where = f"{result.folder / RESULT}: {part}"
         if len(np.unique(ids)) != len(ids):
@@ -139,7 +141,7 @@ def _splits(result: Result) -> list[str]:
     problems = [
         f"{path}: the {part} part is not the images of {PREDICTIONS}"
         for part, found in stored.items()
-        if set(found.tolist()) != ids[part]
+        if set(found.tolist()) != ids[part] and (part == "test" or len(found) or not result.external)
     ]
     leaks = {"train": ids["train"] & ids["test"], "val": ids["val"] & ids["test"]}
     if result.data["data"].get("validation_is_test"):

@@ -6,13 +6,16 @@ import csv
 import io
 import json
 import statistics
+from pathlib import Path
 
 import pytest
 
 from ltbench.errors import UnknownName, UserError
-from ltbench.results import load_results
+from ltbench.metrics import jeffreys
+from ltbench.results import load_results, read_result
 from ltbench.results.published import load_published, published_score
 from ltbench.results.tables import leaderboard, row_table, tables
+from ltbench.results.tail import chosen_methods, rank_table, tail_card
 
 
 @pytest.fixture
@@ -158,3 +161,51 @@ def test_breast_recall_is_two_head_four_middle_two_tail_classes():
         rec, many, med, few = (published_score("breast-lt8", method, key)["score"] for key in keys)
         fits += abs((2 * many + 4 * med + 2 * few) / 8 - rec) < 1e-4
     assert fits == 7
+
+
+def test_intervals_and_ties(store, cell):
+    for seed in range(3):
+        cell("twin", seed, skill=2.0)
+    found = tables(load_results(store))[0]
+    rows = {record["method"]: (row, record) for row, record in zip(found.rows, found.records, strict=True)}
+    assert list(found.header[:4]) == ["method", "rank", "macro_f1", "95 %"]
+    assert {rows[name][0][1] for name in ("iois", "twin")} == {"1="} and rows["ce"][0][1] == "4"
+    assert rows["ce"][1]["p_against_first"] < 0.05 and rows["twin"][1]["tied_with_first"]
+    for row, record in rows.values():
+        assert record["macro_f1_low"] < record["macro_f1_mean"] < record["macro_f1_high"]
+        assert ("°" in row[3]) == (record["method"] == "sqrt")
+    assert any("not separated from the first" in note for note in found.notes)
+    plain = tables(load_results(store), statistics=False)[0]
+    assert "rank" not in plain.header and [r["method"] for r in plain.records] == list(rows)
+
+
+def test_unreadable_predictions_leave_the_interval_out(store):
+    folder = load_results(store).query("method == 'ce'")["folder"].iloc[0]
+    Path(folder, "predictions.npz").write_bytes(b"junk")
+    found = tables(load_results(store))[0]
+    assert next(row for row in found.rows if row[0] == "ce")[3] == ""
+
+
+def test_tail_card(store):
+    text = tail_card(load_results(store))
+    rows = json.loads(tail_card(load_results(store), fmt="json"))[0]["rows"]
+    best = next(row for row in rows if row["method"] == "iois")
+    frame = load_results(store)
+    recalls = [read_result(f).metrics["per_class_recall"] for f in frame[frame["method"] == "iois"]["folder"]]
+    assert best["three_recall"] == pytest.approx(statistics.mean(r[3] for r in recalls))
+    low, high = jeffreys(best["three_recall"] * best["three_n"], best["three_n"])
+    assert (best["three_low"], best["three_high"]) == pytest.approx((float(low), float(high)))
+    assert "worst class" in text and f"three (n={int(best['three_n'])})" in text and "brier" in text
+    with pytest.raises(UserError, match="no stored result of method 'gone'"):
+        chosen_methods(frame, ["gone"])
+
+
+def test_mean_ranks(store, cell):
+    for dataset in ("aptos", "ham10000"):
+        for method, skill in (("ce", 0.5), ("iois", 3.0), ("sqrt", 1.2)):
+            cell(method, 0, dataset=dataset, skill=skill)
+    rows = json.loads(rank_table(load_results(store), fmt="json"))[0]["rows"]
+    assert [row["method"] for row in rows] == ["iois", "sqrt", "ce"] and rows[0]["rank"] == 1.0
+    assert "critical difference 1.91" in rank_table(load_results(store))  # q = 2.343 for three methods
+    one = load_results(store).query("dataset == 'aptos'")
+    assert "one data set" in rank_table(one)

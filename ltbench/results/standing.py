@@ -1,0 +1,119 @@
+"""Where each method of a table stands: its interval over images and seeds, and whether the first is really ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ltbench.errors import CheckpointError
+from ltbench.metrics import bootstrap_p, hierarchical_draws, holm, interval, metric_draws
+from ltbench.metrics.classification import confusion_matrix, from_confusion
+from ltbench.results.record import read_result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.05
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Standing:
+    """95 % interval (low, high); seeds: whether it holds their spread; p: paired against the first, after Holm."""
+
+    rank: str
+    low: float
+    high: float
+    seeds: bool
+    p: float
+
+    @property
+    def tied(self) -> bool:
+        """Not separated from the first; also where there is nothing to pair."""
+        return not self.p < LEVEL
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """values (k,) and draws (k, R) by seed, over the same resampled images as every other method's."""
+
+    seeds: tuple[int, ...]
+    values: np.ndarray
+    draws: np.ndarray
+
+
+def standings(latest: pd.DataFrame, metric: str, methods: Sequence[str]) -> dict[str, Standing]:
+    """Standing of each method, best first as given; {} where the metric is not counted from a confusion matrix.
+
+    latest: one row per method and seed. Methods are paired by seed on the same images. A method whose predictions
+    cannot be read, or are of other images, has no interval.
+    """
+    if metric not in from_confusion(np.eye(2)):
+        return {}
+    runs = _read(latest, metric, methods)
+    rng, first = np.random.default_rng(0), runs.get(methods[0])
+    found, p_values = {}, []
+    for index, method in enumerate(methods):
+        mine = runs.get(method)
+        low, high = interval(_hierarchical(mine, rng)) if mine else (float("nan"), float("nan"))
+        found[method] = Standing(str(index + 1), low, high, mine is not None and len(mine.seeds) > 1, float("nan"))
+        p_values.append(_paired_p(first, mine, rng) if index and first and mine else float("nan"))
+    corrected = holm(p_values)
+    tied = [not p < LEVEL for p in corrected]
+    for index, method in enumerate(methods):
+        equal = tied[index] and (index > 0 or any(tied[1:]))
+        rank = "1=" if equal else found[method].rank
+        found[method] = replace(found[method], rank=rank, p=float(corrected[index]))
+    return found
+
+
+def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
+    """What the columns rank and 95 % mean."""
+    if not found:
+        return []
+    notes = [
+        f"95 %: of {metric} over test images and seeds; 1=: not separated from the first row by the paired test "
+        "over images and seeds, 5 % after Holm"
+    ]
+    if not all(standing.seeds for standing in found.values()):
+        notes.append("° one seed: images alone, how much training again would change is unknown")
+    return notes
+
+
+def _read(latest: pd.DataFrame, metric: str, methods: Sequence[str]) -> dict[str, _Runs]:
+    reference, found = None, {}
+    for method in methods:
+        rows = latest[latest["method"] == method].sort_values("seed")
+        try:
+            predictions = [read_result(folder).predictions for folder in rows["folder"]]
+        except CheckpointError:
+            continue
+        orders = [np.argsort(p.ids) for p in predictions]
+        ids = [p.ids[o] for p, o in zip(predictions, orders, strict=True)]
+        reference = ids[0] if reference is None else reference
+        if not all(np.array_equal(x, reference) for x in ids):
+            continue
+        y_true, classes = predictions[0].y_true[orders[0]], predictions[0].probs.shape[1]
+        preds = [p.probs[o].argmax(axis=1) for p, o in zip(predictions, orders, strict=True)]
+        values = from_confusion(np.stack([confusion_matrix(y_true, x, classes) for x in preds]))[metric]
+        draws = metric_draws(y_true, preds, classes, RESAMPLES, np.random.default_rng(0))[metric]
+        if values.ndim > 1:
+            return {}
+        found[method] = _Runs(tuple(rows["seed"]), values, draws)
+    return found
+
+
+def _hierarchical(runs: _Runs, rng: np.random.Generator) -> np.ndarray:
+    return hierarchical_draws([runs.values], [runs.draws.mean(axis=0)], rng)
+
+
+def _paired_p(first: _Runs, other: _Runs, rng: np.random.Generator) -> float:
+    shared = sorted(set(first.seeds) & set(other.seeds))
+    if not shared:
+        return float("nan")
+    a, b = ([runs.seeds.index(seed) for seed in shared] for runs in (first, other))
+    gap = _Runs(tuple(shared), other.values[b] - first.values[a], other.draws[b] - first.draws[a])
+    return bootstrap_p(_hierarchical(gap, rng))
