@@ -32,7 +32,8 @@ def measured() -> str:
     from ltbench.results.store import load_results
     from ltbench.results.tables import leaderboard
 
-    return leaderboard(load_results(README.parent / "leaderboards" / "measured"), fmt="markdown").strip() + "\n"
+    frame = load_results(README.parent / "leaderboards" / "measured")
+    return leaderboard(frame, fmt="markdown", statistics=False).strip() + "\n"
 
 
 def _cell(text: str) -> str:

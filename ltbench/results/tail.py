@@ -152,7 +152,7 @@ def _ranks(group: pd.DataFrame, protocol: str, metric: str) -> Table:
 
 
 def newest_mean(group: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Mean over seeds of a metric, (data sets, methods): the largest comparable group of each data set; nan if absent."""
+    """Mean over seeds of a metric, (data sets, methods), nan if absent; of each data set the largest table."""
     largest = {str(g["dataset"].iloc[0]): g for g in sorted(comparable(group), key=len)}
     import pandas as pd
 
