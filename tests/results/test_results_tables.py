@@ -102,7 +102,7 @@ def test_the_newest_of_two_results_of_one_seed_counts(tmp_path, cell):
     newest = cell("ce", 0, skill=3.0, cell={"versions": {"loss:ce": 2}}, finished="2026-02-01T00:00:00")
     table = tables(load_results(tmp_path))[0]
     assert table.records[0]["macro_f1_mean"] == pytest.approx(newest.metrics["macro_f1"])
-    assert "left out: 1 older result of" in table.notes[0]
+    assert any("left out: 1 older result of" in note for note in table.notes)
 
 
 def test_unknown_names(store):
@@ -170,7 +170,8 @@ def test_intervals_and_ties(store, cell):
     rows = {record["method"]: (row, record) for row, record in zip(found.rows, found.records, strict=True)}
     assert list(found.header[:4]) == ["method", "rank", "macro_f1", "95 %"]
     assert {rows[name][0][1] for name in ("iois", "twin")} == {"1="}
-    assert rows["ce"][1]["p_against_first"] < rows["twin"][1]["p_against_first"]
+    second = min(("iois", "twin"), key=lambda name: rows[name][1]["macro_f1_mean"])
+    assert rows["ce"][1]["p_against_first"] < rows[second][1]["p_against_first"]
     for row, record in rows.values():
         assert (row[1] == "1=") == record["tied_with_first"]
         assert record["macro_f1_low"] < record["macro_f1_mean"] < record["macro_f1_high"]
