@@ -1,0 +1,96 @@
+"""The plots of the overview: quality against cost, and average ranks across data sets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from ltbench.report.ranks import Ranks
+from ltbench.report.svg import Scale, axes, clipped, element, figure, line, padded, path, text
+
+WIDE, HIGH = 680, 400
+
+
+class Point(NamedTuple):
+    """A method: its cost (seconds, positive) and quality (higher is better)."""
+
+    method: str
+    cost: float
+    quality: float
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other one beats in cost without losing quality, in order of cost."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cost, -p.quality, p.method)):
+        if not best or point.quality > best[-1].quality:
+            best.append(point)
+    return best
+
+
+def pareto(points: Sequence[Point], quality: str, title: str) -> Markup | None:
+    """Quality against cost on a logarithmic axis, the front as steps with names; None without points."""
+    shown = [p for p in points if p.cost > 0 and math.isfinite(p.cost) and math.isfinite(p.quality)]
+    if not shown:
+        return None
+    costs = [p.cost for p in shown]
+    x = Scale(min(costs) / 1.3, max(costs) * 1.6, 52, WIDE - 14, log=True)
+    y = Scale(*padded([p.quality for p in shown], 0.08), HIGH - 44, 30)
+    best = front(shown)
+    steps: list[tuple[float, float]] = []
+    for point in best:
+        steps += [(x(point.cost), steps[-1][1])] if steps else []
+        steps += [(x(point.cost), y(point.quality))]
+    steps += [(x.stop, steps[-1][1])]
+    parts = [axes(x, y, "device-seconds (logarithmic)", quality), path(steps, "series")]
+    for point in shown:
+        spoken = element("title", f"{point.method}: {point.quality:.2f} in {point.cost:.0f} s")
+        kind = "dot best" if point in best else "dot"
+        parts += [element("circle", spoken, cx=x(point.cost), cy=y(point.quality), r=5, class_=kind)]
+    parts += _names([(x(p.cost), y(p.quality), p.method) for p in best])
+    return figure(WIDE, HIGH, title, *parts)
+
+
+def _names(places: Sequence[tuple[float, float, str]]) -> list[Markup]:
+    """The names beside their points, moved up where they would overlap."""
+    parts, taken = [], list[tuple[float, float, float]]()
+    for x, y, name in reversed(places):
+        name = clipped(name, 24)
+        wide = 6.6 * len(name)
+        end = x + 8 + wide > WIDE
+        left = x - 8 - wide if end else x + 8
+        top = y - 8
+        while any(abs(top - t) < 13 and left < r and left + wide > s for s, r, t in taken):
+            top -= 13
+        taken.append((left, left + wide, top))
+        parts.append(text(left, top, name, class_="name"))
+    return parts
+
+
+def critical_difference(ranks: Ranks, title: str) -> Markup:
+    """Average ranks on a line, best left, with bars over methods within one critical difference (Demsar 2006, fig. 1)."""
+    count = len(ranks.methods)
+    half = (count + 1) // 2
+    x = Scale(1, count, 150, WIDE - 150)
+    bars_top, row = 66, 20
+    first = bars_top + 8 * len(ranks.cliques) + 18
+    height = first + row * half + 6
+    parts = [line(x.start, 50, x.stop, 50, "axis")]
+    for value in x.ticks(min(count - 1, 10) or 1):
+        parts += [line(x(value), 44, x(value), 50, "axis"), text(x(value), 38, f"{value:g}", "middle", class_="tick")]
+    width = min(ranks.difference, count - 1)
+    over = " (wider than the axis)" if ranks.difference > count - 1 else ""
+    parts += [line(x(1), 16, x(1 + width), 16, "clique"), text(x(1), 10, f"CD = {ranks.difference:.2f}{over}", class_="tick")]
+    for k, (low, high) in enumerate(ranks.cliques):
+        parts += [line(x(low) - 3, bars_top + 8 * k, x(high) + 3, bars_top + 8 * k, "clique")]
+    for k, (method, rank) in enumerate(zip(ranks.methods, ranks.average, strict=True)):
+        left = k < half
+        y = first + row * (k if left else count - 1 - k)
+        edge = x.start - 8 if left else x.stop + 8
+        parts += [path([(x(rank), 50), (x(rank), y), (edge, y)], "lead")]
+        words = f"{clipped(method, 16)} {rank:.2f}" if left else f"{rank:.2f} {clipped(method, 16)}"
+        parts += [text(edge - 4 if left else edge + 4, y + 4, words, "end" if left else "start", class_="name")]
+    return figure(WIDE, height, title, *parts)
