@@ -192,6 +192,17 @@ def _add_predictions(args: argparse.Namespace) -> int:
     return 0
 
 
+def _report(args: argparse.Namespace) -> int:
+    from ltbench.report import build_report
+    from ltbench.results.store import counted
+
+    built = build_report(args.results, args.out)
+    for one in built.skipped:
+        print(f"left out: {one.reason}", file=sys.stderr)
+    print(f"{counted(built.cells, 'cell')} in {counted(built.boards, 'leaderboard')}; open {built.index}")
+    return 0
+
+
 def _verify(args: argparse.Namespace) -> int:
     from ltbench.results.store import counted
     from ltbench.results.verify import verify_all
@@ -391,6 +402,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data-root", metavar="DIR", help="default: $LTBENCH_DATA, else the user cache folder")
     p.add_argument("--force", action="store_true", help="write the same predictions again")
     _out(p)
+    p = verb("report", _report, "a static site of results: tables, plots and a page per cell")
+    p.add_argument("results", nargs="*", type=Path, default=[Path("runs")], metavar="RESULTS", help="default: runs")
+    p.add_argument("--out", type=Path, default=Path("site"), metavar="DIR", help="a new or empty folder, or a report")
     p = verb("verify", _verify, "recompute results from their predictions and hashes")
     p.add_argument("folder", type=Path, metavar="PATH", help="a cell, a folder of cells, or an archive of ltbench pack")
     p = verb("pack", _pack, "finished cells without weights as one archive")

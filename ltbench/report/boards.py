@@ -1,0 +1,165 @@
+"""Leaderboards: one per data set, protocol and conditions, with a row per method over its seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ltbench.report.collect import Entry
+from ltbench.report.plots import Point, front
+from ltbench.report.ranks import Ranks, average_ranks
+from ltbench.results.render import Table
+from ltbench.results.tables import tables
+
+QUALITY = "macro_f1"
+
+
+class Column(NamedTuple):
+    """A column of numbers: its key in a row, heading, factor, decimals, and whether a higher value is better."""
+
+    key: str
+    heading: str
+    factor: float = 100
+    decimals: int = 2
+    higher: bool = True
+
+
+COLUMNS = (
+    Column("macro_f1", "Macro-F1"),
+    Column("balanced_accuracy", "Balanced accuracy"),
+    Column("mcc", "MCC"),
+    Column("accuracy", "Accuracy"),
+    Column("auc", "AUC"),
+    Column("few_accuracy", "Few-shot recall"),
+    Column("worst_recall", "Worst class"),
+    Column("ece", "ECE", higher=False),
+    Column("device_seconds", "Device-seconds", 1, 0, False),
+    Column("peak_memory_bytes", "Memory, GB", 1e-9, 2, False),
+)
+
+
+class Value(NamedTuple):
+    """What a table cell shows, and the number by which it sorts ("" where there is none)."""
+
+    text: str
+    sort: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method of a board: its name with marks, its newest cell of each seed, the values of the board's columns."""
+
+    method: str
+    label: str
+    standard: bool
+    entries: Sequence[Entry]
+    values: Sequence[Value]
+    quality: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """A leaderboard; `anchor` is its id in the pages, `best` the methods on the front of quality against cost."""
+
+    anchor: str
+    dataset: str
+    protocol: str
+    title: str
+    columns: Sequence[Column]
+    lines: Sequence[Line]
+    notes: Sequence[str]
+    best: Sequence[Point]
+
+    @property
+    def points(self) -> list[Point]:
+        """Cost and quality of every standard method."""
+        return [Point(row.method, row.cost, row.quality) for row in self.lines if row.standard]
+
+
+def boards(entries: Sequence[Entry]) -> list[Board]:
+    """Every board, in order of data set, protocol and conditions."""
+    groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        groups[entry.key].append(entry)
+    return [_board(key, group) for key, group in sorted(groups.items())]
+
+
+def rankings(found: Sequence[Board]) -> list[tuple[str, list[str], Ranks]]:
+    """Per protocol with two or more data sets: its name, the boards' titles, and the ranks of the methods they share.
+
+    Of several boards of one data set the one with the most methods counts.
+    """
+    chosen: dict[str, dict[str, Board]] = defaultdict(dict)
+    for board in found:
+        before = chosen[board.protocol].get(board.dataset)
+        if before is None or len(board.points) > len(before.points):
+            chosen[board.protocol][board.dataset] = board
+    result = []
+    for protocol, by_dataset in chosen.items():
+        scores = [{p.method: p.quality for p in b.points if math.isfinite(p.quality)} for b in by_dataset.values()]
+        shared = sorted(set.intersection(*map(set, scores)))
+        ranks = average_ranks(shared, np.array([[score[m] for m in shared] for score in scores]))
+        if ranks:
+            result.append((protocol, [board.title for board in by_dataset.values()], ranks))
+    return result
+
+
+def _board(key: tuple[str, ...], entries: Sequence[Entry]) -> Board:
+    import pandas as pd
+
+    table = tables(pd.DataFrame([e.row for e in entries]), metric=QUALITY, published=True, include_renamed=True)[0]
+    newest: dict[str, dict[int, Entry]] = defaultdict(dict)
+    for entry in sorted(entries, key=lambda e: str(e.row["finished"] or "")):
+        newest[entry.row["method"]][entry.row["seed"]] = entry
+    methods = {name: [found[seed] for seed in sorted(found)] for name, found in newest.items()}
+    columns = [c for c in COLUMNS if any(_finite(e, c.key) for found in methods.values() for e in found)]
+    if any(math.isfinite(r.get("published", math.nan)) for r in table.records):
+        columns.append(Column("published", "Published"))
+    lines = [_line(table, index, methods, columns) for index in range(len(table.records))]
+    costs = [Point(row.method, row.cost, row.quality) for row in lines if row.standard]
+    best = front([p for p in costs if p.cost > 0 and math.isfinite(p.cost) and math.isfinite(p.quality)])
+    anchor = "board-" + hashlib.sha256("\x1f".join(key).encode()).hexdigest()[:10]
+    return Board(anchor, key[0], key[1], table.title.removesuffix(", percent"), columns, lines, table.notes, best)
+
+
+def _line(table: Table, index: int, methods: dict[str, list[Entry]], columns: Sequence[Column]) -> Line:
+    record = table.records[index]
+    entries = methods[record["method"]]
+    values = [
+        _value([record["published"]] if c.key == "published" else [score(e, c.key) for e in entries], c)
+        for c in columns
+    ]
+    quality, cost = (statistics.fmean(score(e, k) for e in entries) for k in (QUALITY, "device_seconds"))
+    standard = all(bool(e.row["standard"]) for e in entries)
+    return Line(record["method"], table.rows[index][0], standard, entries, values, 100 * quality, cost)
+
+
+def score(entry: Entry, key: str) -> float:
+    """A number of the cell's row, nan where it has none; `worst_recall` is the lowest recall of a class."""
+    if key == "worst_recall":
+        recall = [r for r in entry.result.metrics["per_class_recall"] if math.isfinite(r)]
+        return min(recall, default=math.nan)
+    value: Any = entry.row.get(key)
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _finite(entry: Entry, key: str) -> bool:
+    return math.isfinite(score(entry, key))
+
+
+def _value(values: Sequence[float], column: Column) -> Value:
+    """Mean and, over two or more values, the standard deviation (ddof 1), as in `ltbench leaderboard`."""
+    scaled = [column.factor * v for v in values]
+    mean = statistics.fmean(scaled)
+    if not math.isfinite(mean):
+        return Value("n/a", "")
+    spread = f" ± {statistics.stdev(scaled):,.{column.decimals}f}" if len(scaled) > 1 else ""
+    return Value(f"{mean:,.{column.decimals}f}{spread}", repr(mean))
