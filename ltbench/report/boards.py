@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import statistics
@@ -67,11 +68,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Board:
-    """A leaderboard; `anchor` is its id in the pages, `best` the methods on the front of quality against cost."""
+    """A leaderboard; `anchor` is its id in the pages, `best` the methods on the front of quality against cost.
+
+    heading: data set and protocol, and where several boards share them, what sets this one apart.
+    """
 
     anchor: str
     dataset: str
     protocol: str
+    heading: str
     title: str
     columns: Sequence[Column]
     lines: Sequence[Line]
@@ -89,7 +94,18 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
     groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[entry.key].append(entry)
-    return [_board(key, group) for key, group in sorted(groups.items())]
+    return _told_apart([_board(key, group) for key, group in sorted(groups.items())])
+
+
+def _told_apart(found: Sequence[Board]) -> list[Board]:
+    """Boards of one heading get the parts of their titles that the others lack, else a part of their anchors."""
+    result = []
+    for board in found:
+        others = [set(b.title.split(", ")) for b in found if b.heading == board.heading and b is not board]
+        own = [part for part in board.title.split(", ") if not all(part in other for other in others)]
+        extra = ", ".join(own) or f"data {board.anchor[-8:]}"
+        result.append(dataclasses.replace(board, heading=f"{board.heading}, {extra}") if others else board)
+    return result
 
 
 def rankings(found: Sequence[Board]) -> list[tuple[str, list[str], Ranks]]:
@@ -127,7 +143,8 @@ def _board(key: tuple[str, ...], entries: Sequence[Entry]) -> Board:
     costs = [Point(row.method, row.cost, row.quality) for row in lines if row.standard]
     best = front([p for p in costs if p.cost > 0 and math.isfinite(p.cost) and math.isfinite(p.quality)])
     anchor = "board-" + hashlib.sha256("\x1f".join(key).encode()).hexdigest()[:10]
-    return Board(anchor, key[0], key[1], table.title.removesuffix(", percent"), columns, lines, table.notes, best)
+    title = table.title.removesuffix(", percent")
+    return Board(anchor, key[0], key[1], f"{key[0]}, {key[1]}", title, columns, lines, table.notes, best)
 
 
 def _line(table: Table, index: int, methods: dict[str, list[Entry]], columns: Sequence[Column]) -> Line:

@@ -52,7 +52,9 @@ def reliability_diagram(bins: Sequence[Bin]) -> Markup:
             "title", f"confidence {b.low:.2f} to {b.high:.2f}: {b.images} images, accuracy {b.accuracy:.3f}"
         )
         left, wide = x(b.low) + 1, x(b.high) - x(b.low) - 2
-        parts += [element("rect", spoken, x=left, y=y(b.accuracy), width=wide, height=y(0) - y(b.accuracy), class_="bar")]
+        parts += [
+            element("rect", spoken, x=left, y=y(b.accuracy), width=wide, height=y(0) - y(b.accuracy), class_="bar")
+        ]
         parts += [line(left, y(b.confidence), left + wide, y(b.confidence), "expected")]
         top = small(b.images / total)
         parts += [element("rect", x=left, y=top, width=wide, height=small(0) - top, class_="bar soft")]

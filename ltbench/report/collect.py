@@ -56,7 +56,7 @@ class Skipped:
 
 
 def collect(roots: Sequence[Path]) -> tuple[list[Entry], list[Skipped]]:
-    """Every finished cell at or below `roots`, ordered by data set, protocol, method and seed, and what was left out."""
+    """Every finished cell at or below `roots`, by data set, protocol, method and seed, and what was left out."""
     found: dict[str, Entry] = {}
     skipped: list[Skipped] = []
     for folder in dict.fromkeys(folder for root in roots for folder in cell_folders(root)):
@@ -66,7 +66,9 @@ def collect(roots: Sequence[Path]) -> tuple[list[Entry], list[Skipped]]:
             skipped.append(Skipped(str(folder), str(error)))
             continue
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            reason = f"{folder / RESULT} is incomplete ({type(error).__name__}: {error}); run the cell again with --force"
+            reason = (
+                f"{folder / RESULT} is incomplete ({type(error).__name__}: {error}); run the cell again with --force"
+            )
             skipped.append(Skipped(str(folder), reason))
             continue
         older = found.get(entry.row["hash"])

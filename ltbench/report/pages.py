@@ -168,7 +168,12 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
 def _phases(entry: Entry) -> list[tuple[str, str, str, str]]:
     phases = _mapping(_mapping(entry.result.data.get("cost")).get("phases"))
     return [
-        (name, f"{p.get('seconds') or 0:,.1f}", f"{p.get('device_seconds') or 0:,.1f}", "yes" if p.get("cached") else "no")
+        (
+            name,
+            f"{p.get('seconds') or 0:,.1f}",
+            f"{p.get('device_seconds') or 0:,.1f}",
+            "yes" if p.get("cached") else "no",
+        )
         for name, p in phases.items()
     ]
 

@@ -71,10 +71,10 @@ def _names(places: Sequence[tuple[float, float, str]]) -> list[Markup]:
 
 
 def critical_difference(ranks: Ranks, title: str) -> Markup:
-    """Average ranks on a line, best left, with bars over methods within one critical difference (Demsar 2006, fig. 1)."""
+    """Average ranks on a line, best left, bars over methods within one critical difference (Demsar 2006, fig. 1)."""
     count = len(ranks.methods)
     half = (count + 1) // 2
-    x = Scale(1, count, 150, WIDE - 150)
+    x = Scale(1, count, 180, WIDE - 180)
     bars_top, row = 66, 20
     first = bars_top + 8 * len(ranks.cliques) + 18
     height = first + row * half + 6
@@ -83,7 +83,10 @@ def critical_difference(ranks: Ranks, title: str) -> Markup:
         parts += [line(x(value), 44, x(value), 50, "axis"), text(x(value), 38, f"{value:g}", "middle", class_="tick")]
     width = min(ranks.difference, count - 1)
     over = " (wider than the axis)" if ranks.difference > count - 1 else ""
-    parts += [line(x(1), 16, x(1 + width), 16, "clique"), text(x(1), 10, f"CD = {ranks.difference:.2f}{over}", class_="tick")]
+    parts += [
+        line(x(1), 16, x(1 + width), 16, "clique"),
+        text(x(1), 10, f"CD = {ranks.difference:.2f}{over}", class_="tick"),
+    ]
     for k, (low, high) in enumerate(ranks.cliques):
         parts += [line(x(low) - 3, bars_top + 8 * k, x(high) + 3, bars_top + 8 * k, "clique")]
     for k, (method, rank) in enumerate(zip(ranks.methods, ranks.average, strict=True)):

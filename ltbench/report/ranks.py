@@ -13,8 +13,9 @@ import numpy as np
 class Ranks:
     """Methods by average rank, best (1) first.
 
-    difference: two methods are told apart when their average ranks differ by it (level 0.05). cliques: (lowest, highest)
-    average rank of each largest set of methods that are not told apart. p: of Friedman's test that all are alike.
+    difference: two methods are told apart when their average ranks differ by it (level 0.05). cliques: (lowest,
+    highest) average rank of each largest set of methods that are not told apart. p: of Friedman's test that all are
+    alike.
     """
 
     methods: tuple[str, ...]

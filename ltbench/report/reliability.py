@@ -10,7 +10,7 @@ BINS = 15  # as `ltbench.metrics.scores.expected_calibration_error`
 
 
 class Bin(NamedTuple):
-    """Images whose largest probability lies in (low, high]: how many, their mean confidence, the share that is right."""
+    """Images whose largest probability lies in (low, high]: how many, mean confidence, share that is right."""
 
     low: float
     high: float

@@ -75,7 +75,7 @@ def _pages(entries: Sequence[Entry], found: Sequence[Board], skipped: Sequence[S
         templates.get_template(f"{name}.html") for name in ("cells", "compare", "plots", "index")
     )
     one = templates.get_template("cell.html")
-    anchors = {e.key: (b.anchor, b.title) for b in found for row in b.lines for e in row.entries}
+    board_of = {e.key: b for b in found for row in b.lines for e in row.entries}
     ce = baselines(entries)
     siblings = defaultdict(list)
     for entry in entries:
@@ -83,8 +83,7 @@ def _pages(entries: Sequence[Entry], found: Sequence[Board], skipped: Sequence[S
     files = {}
     for entry in entries:
         page = cell_page(entry, ce.get((entry.key, entry.row["seed"])), siblings[entry.key, entry.row["method"]])
-        anchor, title = anchors[entry.key]
-        files[entry.page] = one.render(root="../", page=page, row=entry.row, anchor=anchor, board=title)
+        files[entry.page] = one.render(root="../", page=page, row=entry.row, board=board_of[entry.key])
     ranked = [(name, titles, ranks, critical_difference(ranks, f"average ranks under protocol {name}"))
               for name, titles, ranks in rankings(found)]  # fmt: skip
     fronts = [(b, pareto(b.points, "Macro-F1, percent", f"{QUALITY} against device-seconds: {b.title}")) for b in found]
@@ -131,7 +130,9 @@ def _checked(out: Path) -> list[str]:
     manifest = out / MANIFEST
     try:
         before = json.loads(manifest.read_text())["files"]
-        return [name for name in before if isinstance(name, str) and (out / name).resolve().is_relative_to(out.resolve())]
+        return [
+            name for name in before if isinstance(name, str) and (out / name).resolve().is_relative_to(out.resolve())
+        ]
     except NotADirectoryError:
         raise UserError(f"{out} is a file; name a new or empty folder with --out") from None
     except (OSError, ValueError, KeyError, TypeError):

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 
 def element(tag: str, *children: str, **attributes: object) -> Markup:
-    """One element; `class_` is class, `text_anchor` is text-anchor; None is left out; children and values are escaped."""
+    """One element; escaped; `class_` is class, `text_anchor` is text-anchor, and None is left out."""
     shown = "".join(
         f' {name if name == "viewBox" else name.rstrip("_").replace("_", "-")}="{_value(value)}"'
         for name, value in attributes.items()

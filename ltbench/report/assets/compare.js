@@ -55,11 +55,11 @@ function show() {
   const both = (pick) => [0, 1].map((side) => mean(pairs.map((pair) => pick(pair[side]))));
   const scores = data.scores.map((score, k) => {
     const [x, y] = both((cell) => cell.scores[k]);
-    return [score.name + (score.higher ? "" : " (lower is better)"), percent(x), percent(y), signed(y - x)];
+    return [score.name + (score.higher ? "" : " ↓"), percent(x), percent(y), signed(y - x)];
   });
   const recalls = board.classes.map((name, k) => [name, ...both((cell) => cell.recall[k])]);
   const bound = Math.max(0.01, ...recalls.map(([, x, y]) => Math.abs(y - x)).filter((v) => !Number.isNaN(v)));
-  const classes = recalls.map(([name, x, y], k) => [name, String(board.train[k]), String(board.test[k]), percent(x), percent(y), signed(y - x), bar(y - x, bound)]);
+  const classes = recalls.map(([name, x, y], k) => [name, signed(y - x), bar(y - x, bound), percent(x), percent(y), String(board.train[k]), String(board.test[k])]);
   const images = pairs.map(([x, y]) => {
     const [p, q] = [bits(x), bits(y)];
     return [String(x.seed), String(x.n), countBits(p.map((v, k) => v & q[k])), countBits(p.map((v, k) => v & ~q[k])), countBits(q.map((v, k) => v & ~p[k]))].map(String);
@@ -69,8 +69,8 @@ function show() {
   place.replaceChildren(
     make("h2", {}, `${b.name} minus ${a.name}`),
     make("p", { class: "soft" }, `Shared seeds: ${seeds}. Cells: `, ...cells),
-    table("Test part, percent", ["Metric", a.name, b.name, "Difference"], scores),
-    table("Recall per class, percent", ["Class", "Train", "Test", a.name, b.name, "Difference", ""], classes),
+    table("Test part, percent; ↓: lower is better", ["Metric", a.name, b.name, "Difference"], scores),
+    table("Recall per class, percent", ["Class", "Difference", "", a.name, b.name, "Train", "Test"], classes),
     table("Test images by who is right", ["Seed", "Images", "Both", `Only ${a.name}`, `Only ${b.name}`], images),
   );
 }

@@ -1,0 +1,31 @@
+"""Time of a report of 500 cells."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from stores import MEASURED, copy
+
+from ltbench.report import build_report
+
+
+@pytest.mark.slow
+def test_five_hundred_cells_take_less_than_ten_seconds(tmp_path: Path) -> None:
+    """Processor time, which a busy machine does not stretch; the seconds on the clock are printed."""
+    sources = sorted(path.parent for path in MEASURED.glob("*/*/*/*/result.json"))
+
+    def numbered(record: dict) -> None:  # type: ignore[type-arg]
+        record["cell"]["seed"] += 100 * round_
+
+    for index in range(500):
+        round_ = index // len(sources)
+        source = sources[index % len(sources)]
+        copy(source, tmp_path / "store" / f"{index:03d}", numbered)
+    wall, processor = time.perf_counter(), time.process_time()
+    built = build_report([tmp_path / "store"], tmp_path / "site")
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    print(f"{built.cells} cells: {processor:.2f} s of processor time, {wall:.2f} s on the clock")
+    assert built.cells == len(list((tmp_path / "site" / "cells").glob("*.html"))) >= 490
+    assert processor < 10
