@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -34,7 +34,7 @@ def curve(history: Sequence[dict[str, Any]], name: str, title: str, selected: in
     return figure(WIDE, HIGH, f"{title} by epoch", axes(x, y, "epoch", title), *parts)
 
 
-def selected_index(history: Sequence[dict[str, Any]], selection: dict[str, Any]) -> int | None:
+def selected_index(history: Sequence[dict[str, Any]], selection: Mapping[str, Any]) -> int | None:
     """Where in the history the selected epoch stands."""
     wanted = (selection.get("stage"), selection.get("epoch"))
     found = [k for k, entry in enumerate(history) if (entry.get("stage"), entry.get("epoch")) == wanted]

@@ -50,16 +50,16 @@ def build_report(roots: Sequence[Path | str], out: Path | str) -> Built:
     Broken, unfinished, duplicate and newer records are listed in the site and in the answer, never fatal. Raises
     UserError for a root that is no folder, for roots without a finished cell, and for an `out` that holds other files.
     """
-    roots, out = [Path(root) for root in roots], Path(out)
-    for root in roots:
+    folders, out = [Path(root) for root in roots], Path(out)
+    for root in folders:
         if not root.is_dir():
             what = "is a file" if root.exists() else "is missing"
             raise UserError(f"the results folder {root} {what}; name the folder of your runs")
     before = _checked(out)
-    entries, skipped = collect(roots)
+    entries, skipped = collect(folders)
     if not entries:
         why = "".join(f"\n  {s.reason}" for s in skipped[:10])
-        raise UserError(f"no finished cell below {', '.join(map(str, roots))}; see: ltbench status{why}")
+        raise UserError(f"no finished cell below {', '.join(map(str, folders))}; see: ltbench status{why}")
     found = boards(entries)
     files = _pages(entries, found, skipped)
     pictures = {e.page.removesuffix(".html") + ".png": e.result.folder / "samples.png" for e in entries}

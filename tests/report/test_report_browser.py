@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,9 +132,11 @@ def test_comparing_two_methods(chrome: Browser, site: Path, store: Path) -> None
     chrome.run("document.getElementById('board').selectedIndex = 1")
     chrome.run("document.getElementById('board').dispatchEvent(new Event('change'))")
     chrome.run("""for (const [id, name] of [['a', 'ce'], ['b', 'sqrt']]) {
-                    const box = document.getElementById(id); box.value = name; box.dispatchEvent(new Event('change')); }""")
+                    const box = document.getElementById(id);
+                    box.value = name; box.dispatchEvent(new Event('change')); }""")
     rows = chrome.run(
-        "return [...document.querySelectorAll('#comparison tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))"
+        "return [...document.querySelectorAll('#comparison tbody tr')]"
+        ".map((r) => [...r.cells].map((c) => c.textContent))"
     )
     shown = {row[0]: row[1:] for row in rows}
     means = [np.mean([entries["breastmnist", m, s].result.metrics["macro_f1"] for s in (0, 1)]) for m in ("ce", "sqrt")]
