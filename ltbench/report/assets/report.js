@@ -48,7 +48,7 @@ function filter(table) {
 for (const table of document.querySelectorAll("table.sortable")) {
   for (const button of table.tHead.querySelectorAll("button")) button.addEventListener("click", () => order(table, button));
   for (const tool of document.querySelectorAll(`[data-filter="${table.id}"], [data-overridden="${table.id}"]`)) {
-    tool.addEventListener("input", () => filter(table));
+    for (const event of ["input", "change"]) tool.addEventListener(event, () => filter(table));
   }
   filter(table);
 }
