@@ -9,6 +9,7 @@ source = "Subtyping Breast Lesions via Generative Augmentation based Long-tailed
 protocol = "breast2025"
 datasets = ["breastmnist"]
 seeds = "0-2"
+published = "BreastLTGenAug-MICCAI2025/Table1"
 rows = [
     ("Baseline", "balanced-softmax"),
     ("CBFocal", "cb-focal"),

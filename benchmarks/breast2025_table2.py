@@ -10,6 +10,8 @@ source = "Subtyping Breast Lesions via Generative Augmentation based Long-tailed
 protocol = "breast2025"
 datasets = ["breastmnist"]
 seeds = "0-4"
+published = "BreastLTGenAug-MICCAI2025/Table2"
+stands_for = {"breastmnist": "breast-lt8"}
 rows = [
     ("Baseline", "balanced-softmax"),
     ("+ SynClass", "synclass"),

@@ -9,6 +9,7 @@ source = "Yang et al. 2023, DiffMIC: Dual-Guidance Diffusion Network for Medical
 protocol = "diffmic2023"
 datasets = ["aptos", "ham10000"]
 seeds = "0-2"
+published = "DiffMIC-MICCAI2023/Table1b"
 rows = [
     ("LDAM", "ldam"),
     ("OHEM", "ohem"),

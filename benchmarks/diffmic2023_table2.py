@@ -9,6 +9,8 @@ source = "Yang et al. 2023, DiffMIC: Dual-Guidance Diffusion Network for Medical
 protocol = "diffmic2023"
 datasets = ["busi"]
 seeds = "0-2"
+published = "DiffMIC-MICCAI2023/Table2"
+stands_for = {"busi": "pmg2000"}
 rows = [
     ("basic", "diffmic-basic"),
     ("C1 (+Diffusion)", "diffmic-c1"),

@@ -14,6 +14,8 @@ _without = {
     "HistoDiffusion w/o large-scale pre-training": "histodiffusion-no-pretrain",
 }
 _kinds = ["random-50", "selective-50", "selective-100", "selective-200", "selective-300"]
+published = "HistoDiffusion-MICCAI2023/SuppTable1"
+stands_for = {"pathmnist": "nct-crc-5pct", "crc-polyp-he": "nct-crc-5pct"}
 rows = [
     (f"{model} + {_kind.replace('-', ' ')}%", f"{_id}-{_kind}") for model, _id in _without.items() for _kind in _kinds
 ]

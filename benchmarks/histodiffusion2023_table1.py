@@ -9,6 +9,8 @@ source = "Ye et al. 2023, Synthetic Augmentation with Large-scale Unconditional 
 protocol = "histodiffusion2023"
 datasets = ["pathmnist", "crc-polyp-he"]
 seeds = "0-2"
+published = "HistoDiffusion-MICCAI2023/Table1"
+stands_for = {"pathmnist": "nct-crc-5pct", "crc-polyp-he": "nct-crc-5pct"}
 rows = [
     ("Baseline (5% real images)", "ce"),
     ("StyleGAN2 + random 50%", "stylegan2-random-50"),

@@ -9,6 +9,7 @@ source = "Li et al. 2024, Iterative Online Image Synthesis via Diffusion Model f
 protocol = "iois2024"
 datasets = ["ham10000", "aptos"]
 seeds = "0-2"
+published = "IOIS-MICCAI2024/Table1"
 rows = [
     ("CE Loss", "ce"),
     ("Focal Loss", "focal"),

@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from ltbench.launch import suites
+    from ltbench import suites
     from ltbench.launch.sweep import sweep
     from ltbench.recipe import parse_set
 

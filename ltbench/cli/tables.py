@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from ltbench.cli.arguments import FORMATS, Verb, existing, out
 
@@ -16,7 +17,15 @@ def add(verb: Verb) -> None:
     p.add_argument("--metric", default="macro_f1")
     p.add_argument("--protocol")
     p.add_argument("--format", default="table", choices=FORMATS)
+    p.add_argument("--suite", help="row by row as a paper's table: a suite file, or the name of one in benchmarks/")
     p.add_argument("--published", action="store_true", help="the papers' numbers and the differences")
+    p.add_argument(
+        "--costs", action="store_true", help="device-seconds by part, memory, and the front of quality and cost"
+    )
+    p.add_argument("--budget", type=float, metavar="SECONDS", help="only methods of at most this many device-seconds")
+    p.add_argument(
+        "--sort", choices=["metric", "seconds", "method"], default="metric", help="order of the rows (metric)"
+    )
     p.add_argument("--methods", nargs="+", metavar="M", help="these rows alone")
     p.add_argument("--tail", action="store_true", help="recall of every class with its interval, groups, calibration")
     p.add_argument("--ranks", action="store_true", help="mean ranks over data sets, with the critical difference")
@@ -56,20 +65,39 @@ def add(verb: Verb) -> None:
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
+    from ltbench import suites
+    from ltbench.results.costs import cost_card, within_budget
     from ltbench.results.store import load_results
+    from ltbench.results.suite_tables import suite_tables
     from ltbench.results.tables import leaderboard
     from ltbench.results.tail import chosen_methods, rank_table, tail_card
 
     frame = load_results(existing(args.out))
     if args.methods:
         frame = chosen_methods(frame, args.methods)
+    if args.budget is not None:
+        frame = within_budget(frame, args.budget)
+    if args.suite:
+        suite = suites.load(args.suite)
+        shown = {"published": args.published, "include_renamed": args.all, "fmt": args.format}
+        print(suite_tables(suite, frame, args.dataset, args.protocol, **shown))
+        return 0
+    if args.costs:
+        print(cost_card(frame, args.metric, args.dataset, args.protocol, include_renamed=args.all, fmt=args.format))
+        return 0
     if args.tail:
         print(tail_card(frame, args.dataset, args.protocol, include_renamed=args.all, fmt=args.format))
         return 0
     if args.ranks:
         print(rank_table(frame, args.metric, args.protocol, include_renamed=args.all, fmt=args.format))
         return 0
-    options = {"metric": args.metric, "fmt": args.format, "published": args.published, "protocol": args.protocol}
+    options: dict[str, Any] = {
+        "metric": args.metric,
+        "fmt": args.format,
+        "published": args.published,
+        "protocol": args.protocol,
+    }
+    options |= {"sort": args.sort}
     print(leaderboard(frame, dataset=args.dataset, include_renamed=args.all, statistics=args.statistics, **options))
     return 0
 

@@ -1,4 +1,4 @@
-"""The tables of README.md, generated from the catalogue: `python -m ltbench.launch.readme [--check]`."""
+"""The tables of README.md and leaderboards/README.md, generated: `python -m ltbench.launch.readme [--check]`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 from ltbench.errors import LtbenchError
 from ltbench.plugins import GROUP, plugins
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README, LEADERBOARDS = ROOT / "README.md", ROOT / "leaderboards" / "README.md"
+MEASUREMENTS = ROOT / "leaderboards" / "measured"
 MEASURED = re.compile(r"(<!-- measured -->\n).*?(<!-- end measured -->)", re.DOTALL)
+SUITES = re.compile(r"(<!-- suites -->\n).*?(<!-- end suites -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -32,8 +35,21 @@ def measured() -> str:
     from ltbench.results.store import load_results
     from ltbench.results.tables import leaderboard
 
-    frame = load_results(README.parent / "leaderboards" / "measured")
-    return leaderboard(frame, fmt="markdown", statistics=False).strip() + "\n"
+    return leaderboard(load_results(MEASUREMENTS), fmt="markdown", statistics=False).strip() + "\n"
+
+
+def suite_sections() -> str:
+    """Markdown: every suite in benchmarks/ row by row, the paper's numbers beside the measured ones."""
+    from ltbench import suites
+    from ltbench.results.store import load_results
+    from ltbench.results.suite_tables import suite_tables
+
+    frame, parts = load_results(MEASUREMENTS), []
+    for path in suites.offered(ROOT / "benchmarks"):
+        suite = suites.load(str(path))
+        text = suite_tables(suite, frame, published=True, include_renamed=True, fmt="markdown")
+        parts.append(f"### {suite.title}\n\n{suite.source}. `ltbench sweep {suite.name}`\n\n{text.strip()}\n")
+    return "\n".join(parts)
 
 
 def _cell(text: str) -> str:
@@ -41,28 +57,31 @@ def _cell(text: str) -> str:
 
 
 def fill(text: str) -> str:
-    """The text with every block of `<!-- table KIND -->` and the one of `<!-- measured -->` replaced."""
+    """The text with every block of `<!-- table KIND -->`, `<!-- measured -->` and `<!-- suites -->` replaced."""
     text = BLOCK.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", text)
-    return MEASURED.sub(lambda m: f"{m[1]}{measured()}{m[2]}", text)
+    text = MEASURED.sub(lambda m: f"{m[1]}{measured()}{m[2]}", text)
+    return SUITES.sub(lambda m: f"{m[1]}{suite_sections()}{m[2]}", text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the tables; with --check only compare and return 1 where they differ."""
     parser = argparse.ArgumentParser(prog="python -m ltbench.launch.readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if the tables are old")
-    parser.add_argument("--file", type=Path, default=README)
+    parser.add_argument("--file", type=Path, nargs="+", default=[README, LEADERBOARDS])
     args = parser.parse_args(argv)
-    if not args.file.is_file():
-        raise LtbenchError(f"{args.file} does not exist; run this in a checkout or give --file")
-    old = args.file.read_text()
-    new = fill(old)
-    if args.check:
-        print(
-            f"{args.file.name}: tables are {'up to date' if new == old else 'old; run python -m ltbench.launch.readme'}"
-        )
-        return int(new != old)
-    args.file.write_text(new)
-    return 0
+    status = 0
+    for path in args.file:
+        if not path.is_file():
+            raise LtbenchError(f"{path} does not exist; run this in a checkout or give --file")
+        old = path.read_text()
+        new = fill(old)
+        if args.check:
+            state = "up to date" if new == old else "old; run python -m ltbench.launch.readme"
+            print(f"{path}: tables are {state}")
+            status |= int(new != old)
+        elif new != old:
+            path.write_text(new)
+    return status
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ltbench.metrics.kernel import kernel_distance, kernel_distance_subsets
 from ltbench.metrics.naming import measure_names
 from ltbench.metrics.neighbours import copy_ratio, prdc, prdc_at
 from ltbench.metrics.per_class import PerClass, per_class, principal_axes
-from ltbench.metrics.ranking import Ranking, average_ranks
+from ltbench.metrics.ranking import Ranking, average_ranks, pareto_front
 from ltbench.metrics.resampling import (
     bootstrap_metrics,
     bootstrap_p,
@@ -58,6 +58,7 @@ __all__ = [
     "measure_names",
     "metric_draws",
     "multinomial_confusions",
+    "pareto_front",
     "per_class",
     "prdc",
     "prdc_at",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,15 @@ def average_ranks(scores: np.ndarray, *, level: float = 0.05, higher_is_better: 
     q = float(studentized_range.ppf(1 - level, methods, np.inf)) / np.sqrt(2)
     critical = float(q * np.sqrt(methods * (methods + 1) / (6 * datasets)))
     return Ranking(ranks, p, critical, _cliques(ranks, critical))
+
+
+def pareto_front(cost: Sequence[float], quality: Sequence[float]) -> np.ndarray:
+    """Bool (M,): no other method is at most as dear and better, or cheaper and as good; False where a value is nan."""
+    price, worth = np.asarray(cost, dtype=np.float64), np.asarray(quality, dtype=np.float64)
+    here = np.isfinite(price) & np.isfinite(worth)
+    no_worse = (price[None] <= price[:, None]) & (worth[None] >= worth[:, None])
+    better = (price[None] < price[:, None]) | (worth[None] > worth[:, None])
+    return np.asarray(here & ~(no_worse & better & here[None]).any(axis=1))
 
 
 def _cliques(ranks: np.ndarray, critical: float) -> tuple[tuple[int, ...], ...]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from ltbench.errors import CheckpointError
 from ltbench.report.charts import class_bars, curve, reliability_diagram, selected_index
 from ltbench.report.collect import Entry
-from ltbench.results.tables import LOWER_IS_BETTER, NOT_PERCENT
+from ltbench.results.words import LOWER_IS_BETTER, NOT_PERCENT
 
 BASELINE = "ce"
 MOST_CLASSES = 60  # in a confusion matrix

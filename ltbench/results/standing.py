@@ -75,7 +75,7 @@ def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
     if not found:
         return []
     notes = [
-        f"95 %: of {metric} over test images and seeds; 1=: not separated from the first row by the paired test "
+        f"95 %: of {metric} over test images and seeds; 1=: not separated from the best row by the paired test "
         "over images and seeds, 5 % after Holm"
     ]
     if not all(standing.seeds for standing in found.values()):

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ltbench.errors import UnknownName, UserError
 from ltbench.results.published import published_score
 from ltbench.results.record import Result
 from ltbench.results.render import Table, render
 from ltbench.results.standing import Standing, standing_notes, standings
 from ltbench.results.store import counted
+from ltbench.results.words import LOWER_IS_BETTER, base_name, known, marked, note, number, printed, table_title
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CELLS = 500  # whose predictions are read unasked
-FEW_VALIDATION = 5  # images of a class
+RELEASED = "-as-released"
 HEADLINE = ("macro_f1", "balanced_accuracy", "mcc", "accuracy")
 CONDITIONS = ("dataset", "protocol", "weights", "split_scheme", "split_seed", "imbalance", "content")
-LOWER_IS_BETTER = ("ece", "nll", "brier", "fd", "kd", "nearest_ratio", "n_absent", "seconds")
-NOT_PERCENT = ("nll", "brier", "fd", "kd", "n", "n_absent", "n_pool", "diversity")
 
 
 def leaderboard(
@@ -34,14 +31,16 @@ def leaderboard(
     protocol: str | None = None,
     include_renamed: bool = False,
     statistics: bool | None = None,
+    sort: str = "metric",
 ) -> str:
     """One table per data set, protocol, weights, split and imbalance: mean ± sd (ddof 1) over seeds per method.
 
     Percent with two decimals; csv and json hold fractions. Cells whose method or protocol was renamed by an override
     are left out unless asked for. statistics: interval and ties of the metric, by default for up to 500 cells, whose
-    predictions must be read. Raises UnknownName for a metric, data set, protocol or format that is not there.
+    predictions must be read. sort: "metric" (best first), "seconds" or "method". Raises UnknownName for a metric,
+    data set, protocol or format that is not there.
     """
-    found = tables(frame, dataset, metric, published, protocol, include_renamed, statistics)
+    found = tables(frame, dataset, metric, published, protocol, include_renamed, statistics, sort)
     if not found and len(frame) and fmt not in ("csv", "json"):
         return "every result here has overridden options, so none is in the default table; show them with --all\n"
     return render(found, fmt)
@@ -55,19 +54,45 @@ def tables(
     protocol: str | None = None,
     include_renamed: bool = False,
     statistics: bool | None = None,
+    sort: str = "metric",
 ) -> list[Table]:
     """The tables of `leaderboard` before they become text."""
-    for column, value in (("dataset", dataset), ("protocol", protocol)):
-        if value is not None and len(frame):
-            _known(column, value, frame[column])
-            frame = frame[frame[column] == value]
+    kept = selected(frame, dataset, protocol, metric, include_renamed)
+    statistics = len(kept) <= MOST_CELLS if statistics is None else statistics
+    released = as_released(frame, metric) if published and len(frame) else {}
+    return [_table(group, metric, published, statistics, released, sort) for group in comparable(kept)]
+
+
+def selected(
+    frame: pd.DataFrame,
+    dataset: str | None = None,
+    protocol: str | None = None,
+    metric: str | None = None,
+    include_renamed: bool = False,
+) -> pd.DataFrame:
+    """The cells of a data set and a protocol, without those that an override renamed unless asked for.
+
+    Raises UserError for a data set or protocol that no cell has, UnknownName for such a metric.
+    """
     if len(frame) == 0:
-        return []
-    _known("metric", metric, [name for name in frame.columns if frame[name].dtype.kind == "f"])
-    if not include_renamed:
-        frame = frame[frame["standard"].astype(bool)]
-    statistics = len(frame) <= MOST_CELLS if statistics is None else statistics
-    return [_table(group, metric, published, statistics) for group in comparable(frame)]
+        return frame
+    for column, value in (("dataset", dataset), ("protocol", protocol)):
+        if value is not None:
+            known(column, value, frame[column])
+            frame = frame[frame[column] == value]
+    if metric is not None:
+        known("metric", metric, [name for name in frame.columns if frame[name].dtype.kind == "f"])
+    return frame if include_renamed else frame[frame["standard"].astype(bool)]
+
+
+def as_released(frame: pd.DataFrame, metric: str) -> dict[tuple[str, str, str], float]:
+    """Mean of the metric under as-released protocols, by data set, clean name of the protocol, and method."""
+    kept = frame[frame["protocol"].astype(str).str.endswith(RELEASED)]
+    groups = kept.groupby(["dataset", "protocol", "method"]) if len(kept) else ()
+    return {
+        (str(d), str(p).removesuffix(RELEASED), str(m)): float(newest(cells)[metric].astype(float).mean(skipna=False))
+        for (d, p, m), cells in groups
+    }
 
 
 def row_table(result: Result, frame: pd.DataFrame) -> str:
@@ -99,37 +124,51 @@ def _conditions(frame: pd.DataFrame) -> pd.DataFrame:
     return columns.where(columns.notna(), "").astype(str)
 
 
-def _table(frame: pd.DataFrame, metric: str, published: bool, statistics: bool = False) -> Table:
+def _table(
+    frame: pd.DataFrame,
+    metric: str,
+    published: bool,
+    statistics: bool = False,
+    released: Mapping[tuple[str, str, str], float] | None = None,
+    sort: str = "metric",
+) -> Table:
     shown = HEADLINE if metric in HEADLINE else (metric, *HEADLINE)
     latest = newest(frame)
-    records = [_aggregate(group, shown) for _, group in latest.groupby("method")]
-    sign = 1 if _base(metric) in LOWER_IS_BETTER else -1
+    records = [aggregate(group, shown) for _, group in latest.groupby("method")]
+    sign = 1 if base_name(metric) in LOWER_IS_BETTER else -1
     records.sort(key=lambda r: (math.isnan(r[f"{metric}_mean"]), sign * r[f"{metric}_mean"], r["method"]))
-    lower = _base(metric) in LOWER_IS_BETTER
+    lower = base_name(metric) in LOWER_IS_BETTER
     standing = standings(latest, metric, [r["method"] for r in records]) if statistics and not lower else {}
+    if sort != "metric":
+        records.sort(key=lambda r: r[sort])
     header = ["method", *shown, "seeds", "seconds"]
     if standing:
         header[2:2], header[1:1] = ["95 %"], ["rank"]
     notes: list[str] = []
     rows = []
+    leaks = {r["method"]: (released or {}).get((r["dataset"], r["protocol"], r["method"]), math.nan) for r in records}
+    leaky = not all(map(math.isnan, leaks.values()))
     for record in records:
-        row = _printed(record, shown, _marked(record, notes))
+        row = _row_text(record, shown, marked(record, notes))
         if standing:
             _add_standing(record, row, standing[record["method"]], metric)
+        if leaky:
+            row += _landmark(record, metric, "as_released", leaks[record["method"]])
         if published:
             found = published_score(record["dataset"], record["method"], metric, record["protocol"])
-            value = found["score"] if found else math.nan
-            record |= {"published": value, "difference": record[f"{metric}_mean"] - value}
-            row += [_number(metric, value) if found else "", _number(metric, record["difference"], signed=True)]
+            row += _landmark(record, metric, "published", found["score"] if found else math.nan)
             if found:
-                _note(notes, f"published: {found['paper']} {found['table']}, its own protocol ({found['protocol_id']})")
+                note(notes, f"published: {found['paper']} {found['table']}, its own protocol ({found['protocol_id']})")
         rows.append(row)
     for text in standing_notes(standing, metric):
-        _note(notes, text)
+        note(notes, text)
     if len(latest) < len(frame):
-        _note(notes, f"left out: {counted(len(frame) - len(latest), 'older result')} of the same method and seed")
+        note(notes, f"left out: {counted(len(frame) - len(latest), 'older result')} of the same method and seed")
+    if leaky:
+        header += ["as released", "difference"]
+        note(notes, "as released: the same method under the authors' released split and selection")
     header += ["published", "difference"] if published else []
-    return Table(_title(records[0]), header, rows, records, notes)
+    return Table(table_title(records[0]), header, rows, records, notes)
 
 
 def newest(frame: pd.DataFrame) -> pd.DataFrame:
@@ -137,15 +176,24 @@ def newest(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values("finished", kind="stable").drop_duplicates(["method", "seed"], keep="last")
 
 
+def _landmark(record: dict[str, Any], metric: str, name: str, value: float) -> list[str]:
+    """Two columns, another number and ours minus it; both join the record."""
+    prefix = "" if name == "published" else f"{name}_"
+    difference = record[f"{metric}_mean"] - value
+    record |= {name: value, f"{prefix}difference": difference}
+    return ["" if math.isnan(value) else number(metric, value), number(metric, difference, signed=True)]
+
+
 def _add_standing(record: dict[str, Any], row: list[str], standing: Standing, metric: str) -> None:
     record |= {f"{metric}_low": standing.low, f"{metric}_high": standing.high}
     record |= {"p_against_first": standing.p, "tied_with_first": standing.tied}
-    bounds = [_number(metric, bound) for bound in (standing.low, standing.high)]
+    bounds = [number(metric, bound) for bound in (standing.low, standing.high)]
     row[2:2] = ["" if math.isnan(standing.low) else f"{' to '.join(bounds)}{'' if standing.seeds else ' °'}"]
     row[1:1] = [standing.rank]
 
 
-def _aggregate(group: pd.DataFrame, shown: tuple[str, ...]) -> dict[str, Any]:
+def aggregate(group: pd.DataFrame, shown: tuple[str, ...]) -> dict[str, Any]:
+    """The conditions of a group of cells, mean and sd of the metrics over its cells, and the marks of its method."""
     first = group.iloc[0]
     record: dict[str, Any] = dict(zip(CONDITIONS, _conditions(group).iloc[0], strict=True))
     record |= {"method": first["method"], "seeds": len(group), "seed_list": " ".join(map(str, sorted(group["seed"])))}
@@ -161,11 +209,10 @@ def _aggregate(group: pd.DataFrame, shown: tuple[str, ...]) -> dict[str, Any]:
     return {**record, **flags, "owns": first["owns"]}
 
 
-def _printed(record: dict[str, Any], shown: tuple[str, ...], name: str) -> list[str]:
+def _row_text(record: dict[str, Any], shown: tuple[str, ...], name: str) -> list[str]:
     cells = []
     for metric in shown:
-        mean, sd = record[f"{metric}_mean"], record[f"{metric}_sd"]
-        cells.append(_number(metric, mean) + ("" if math.isnan(sd) else f" ± {_number(metric, sd)}"))
+        cells.append(printed(metric, record[f"{metric}_mean"], record[f"{metric}_sd"]))
     seconds = record["seconds"]
     return [
         name,
@@ -173,60 +220,3 @@ def _printed(record: dict[str, Any], shown: tuple[str, ...], name: str) -> list[
         str(record["seeds"]),
         "" if math.isnan(seconds) else f"{seconds:.{0 if seconds >= 10 else 1}f}",
     ]
-
-
-def _marked(record: dict[str, Any], notes: list[str]) -> str:
-    name = str(record["method"])
-    if record["external"]:
-        name += " (external)"
-        _note(notes, "(external): predictions of foreign code on the same test images; its training is its own word")
-    if record["assumed"]:
-        name += " (assumed)"
-        _note(notes, "(assumed): a defining formula of the method is not in its paper and was chosen by ltbench")
-    if record["validation_is_test"]:
-        name += " †"
-        _note(notes, "† the validation part is the test part, as released by the authors: an optimistic number")
-    if record["smallest_val_class"] < FEW_VALIDATION:
-        name += " ‡"
-        _note(notes, f"‡ a validation class has fewer than {FEW_VALIDATION} images: the selection is noisy")
-    owns = json.loads(record["owns"] or "{}")
-    if owns:
-        name += " *"
-        _note(notes, f"* {record['method']} fixes " + "; ".join(f"{field} ({why})" for field, why in owns.items()))
-    return name
-
-
-def _title(record: dict[str, Any]) -> str:
-    ratio = record["train_ratio"]
-    imbalance = "" if math.isnan(ratio) else f", training imbalance {ratio:.1f}"
-    imbalance += f" (set to {record['imbalance']})" if record["imbalance"] else ""
-    return (
-        f"{record['dataset']}, protocol {record['protocol']}, weights {record['weights'] or 'none'}, "
-        f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}, untuned defaults, percent"
-    )
-
-
-def _base(metric: str) -> str:
-    return metric.rsplit(".", 1)[-1].split("[")[0].removesuffix("_floor").removesuffix("_matched")
-
-
-def _number(metric: str, value: float, signed: bool = False) -> str:
-    if math.isnan(value):
-        return "" if signed else "n/a"
-    plain = _base(metric) in NOT_PERCENT
-    sign = "+" if signed else ""
-    return f"{value:{sign}.4f}" if plain else f"{100 * value:{sign}.2f}"
-
-
-def _note(notes: list[str], text: str) -> None:
-    if text not in notes:
-        notes.append(text)
-
-
-def _known(kind: str, name: str, known: Any) -> None:
-    names = sorted({str(value) for value in known})
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        error = UnknownName if kind == "metric" else UserError
-        raise error(f"no stored result has the {kind} {name!r}.{hint} There are: {', '.join(names[:12])}")

@@ -12,7 +12,8 @@ from ltbench.errors import UserError
 from ltbench.metrics import average_ranks, jeffreys
 from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
-from ltbench.results.tables import LOWER_IS_BETTER, comparable, newest
+from ltbench.results.tables import comparable, newest, selected
+from ltbench.results.words import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def tail_card(
     fmt: str = "table",
 ) -> str:
     """One table per comparable group: recall of each class with a 95 % Jeffreys interval, worst class, groups, ECE."""
-    kept = _kept(frame, dataset, protocol, include_renamed)
+    kept = selected(frame, dataset, protocol, None, include_renamed)
     return render([_card(group) for group in comparable(kept)], fmt)
 
 
@@ -53,18 +54,9 @@ def rank_table(
     fmt: str = "table",
 ) -> str:
     """Mean rank over the data sets of a protocol of the methods that have all of them, with Nemenyi's difference."""
-    kept = _kept(frame, None, protocol, include_renamed)
-    if len(kept) and metric not in kept:
-        raise UserError(f"no stored result has the metric {metric!r}")
+    kept = selected(frame, None, protocol, metric, include_renamed)
     tables = [_ranks(group, str(name), metric) for name, group in kept.groupby("protocol")]
     return render(tables, fmt)
-
-
-def _kept(frame: pd.DataFrame, dataset: str | None, protocol: str | None, include_renamed: bool) -> pd.DataFrame:
-    for column, value in (("dataset", dataset), ("protocol", protocol)):
-        if value is not None:
-            frame = frame[frame[column] == value]
-    return frame if include_renamed or not len(frame) else frame[frame["standard"].astype(bool)]
 
 
 def _card(group: pd.DataFrame) -> Table:

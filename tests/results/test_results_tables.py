@@ -176,7 +176,7 @@ def test_intervals_and_ties(store, cell):
         assert (row[1] == "1=") == record["tied_with_first"]
         assert record["macro_f1_low"] < record["macro_f1_mean"] < record["macro_f1_high"]
         assert ("°" in row[3]) == (record["method"] == "sqrt")
-    assert any("not separated from the first" in note for note in found.notes)
+    assert any("not separated from the best" in note for note in found.notes)
     plain = tables(load_results(store), statistics=False)[0]
     assert "rank" not in plain.header and [r["method"] for r in plain.records] == list(rows)
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import ltbench
+from ltbench import suites
 from ltbench.cli import main
 from ltbench.errors import UserError
-from ltbench.launch import suites
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FILES = sorted(p for p in (ROOT / "benchmarks").glob("*.py") if "\nrows" in p.read_text())
 PAPERS = {"iois2024": "IOIS", "breast2025": "Breast", "diffmic2023": "DiffMIC", "histodiffusion2023": "HistoDiffusion"}
 GOOD = 'title = "T"\nsource = "S"\nprotocol = "quick"\ndatasets = ["digits-lt"]\nseeds = "0-1"\n'

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import runpy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ltbench.errors import UserError
 from ltbench.registry import nearest
 
 FIELDS = ("title", "source", "protocol", "datasets", "seeds", "rows")
-OPTIONAL = ("controls",)
+OPTIONAL = ("controls", "published", "stands_for")
 PLAIN = (str, int, float, list, tuple, dict, set, type(None))
 FOLDER = Path("benchmarks")
 
@@ -20,7 +21,9 @@ FOLDER = Path("benchmarks")
 class Suite:
     """rows: (name in the table, method id) in the table's order; seeds such as "0-2"; datasets: ids.
 
-    controls: rows that the paper lacks and that a reader of its table needs.
+    controls: rows that the paper lacks and that a reader of its table needs. published: its paper and table in
+    leaderboards/published/results.csv, such as "IOIS-MICCAI2024/Table1", or "". stands_for: a data set of ours -> the
+    paper's that cannot be had.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Suite:
     seeds: str
     rows: tuple[tuple[str, str], ...]
     controls: tuple[tuple[str, str], ...] = ()
+    published: str = ""
+    stands_for: Mapping[str, str] = field(default_factory=dict)
 
     def split(self, known: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
         """Methods that exist, each once, and the rows whose method no plugin offers yet."""
@@ -41,24 +46,25 @@ class Suite:
 
 def find(name: str) -> Path:
     """The file of a suite given as a path or as the name of a file in benchmarks/; UserError where there is none."""
-    offered = sorted(p.stem for p in FOLDER.glob("*.py") if _is_suite(p)) if FOLDER.is_dir() else []
+    names = [path.stem for path in offered(FOLDER)]
     for path in (Path(name), FOLDER / f"{name}.py"):
         if path.is_file():
             return path
-    here = f"suites in {FOLDER}/: {', '.join(offered)}" if offered else f"there is no folder {FOLDER}/ here"
+    here = f"suites in {FOLDER}/: {', '.join(names)}" if names else f"there is no folder {FOLDER}/ here"
     raise UserError(
-        f"no suite file {name!r} ({here}).{nearest(name, offered)} "
+        f"no suite file {name!r} ({here}).{nearest(name, names)} "
         "For single methods: ltbench sweep --methods M ... --dataset D"
     )
 
 
-def _is_suite(path: Path) -> bool:
-    return "\nrows" in path.read_text(encoding="utf-8")
+def offered(folder: Path) -> list[Path]:
+    """The suite files in a folder, by name; [] where there is none."""
+    return sorted(path for path in folder.glob("*.py") if "\nrows" in path.read_text(encoding="utf-8"))
 
 
-def load(name: str) -> Suite:
+def load(wanted: str) -> Suite:
     """Read a suite; UserError where a field is missing, unknown or of the wrong kind."""
-    path = find(name)
+    path = find(wanted)
     try:
         found = runpy.run_path(str(path))
     except Exception as error:
@@ -73,14 +79,14 @@ def load(name: str) -> Suite:
     missing = [field for field in FIELDS if field not in found]
     if missing:
         raise UserError(f"suite {path} lacks {', '.join(missing)}; a suite sets {', '.join(FIELDS)}")
-    for field, least in (("rows", 1), ("controls", 0)):
-        rows: Any = found.get(field, ())
+    for name, least in (("rows", 1), ("controls", 0)):
+        rows: Any = found.get(name, ())
         pairs = isinstance(rows, (list, tuple)) and all(
             isinstance(row, tuple) and len(row) == 2 and all(isinstance(part, str) for part in row) for row in rows
         )
         if not pairs or len(rows) < least:
             raise UserError(
-                f'suite {path}: {field} must be a list of ("name in the table", "method id"), got {rows!r}'[:300]
+                f'suite {path}: {name} must be a list of ("name in the table", "method id"), got {rows!r}'[:300]
             )
     return Suite(
         name=path.stem,
@@ -91,4 +97,15 @@ def load(name: str) -> Suite:
         seeds=str(found["seeds"]),
         rows=tuple(found["rows"]),
         controls=tuple(found.get("controls", ())),
+        published=str(found.get("published", "")),
+        stands_for=_stands_for(path, found),
     )
+
+
+def _stands_for(path: Path, found: Mapping[str, Any]) -> dict[str, str]:
+    pairs = found.get("stands_for", {})
+    if not isinstance(pairs, dict) or not set(pairs) <= set(found["datasets"]):
+        raise UserError(
+            f'suite {path}: stands_for must be {{"data set of the suite": "the paper\'s"}}, got {pairs!r}'[:300]
+        )
+    return {str(ours): str(theirs) for ours, theirs in pairs.items()}

@@ -1,0 +1,151 @@
+"""A paper's table row by row: what it prints beside what was measured, and under its released protocol."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ltbench.results.published import load_published
+from ltbench.results.render import Table, render
+from ltbench.results.store import counted
+from ltbench.results.tables import RELEASED, as_released, comparable, newest, selected
+from ltbench.results.words import marked, note, number, printed
+from ltbench.suites import Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def suite_tables(
+    suite: Suite,
+    frame: pd.DataFrame,
+    dataset: str | None = None,
+    protocol: str | None = None,
+    *,
+    published: bool = False,
+    include_renamed: bool = False,
+    fmt: str = "table",
+) -> str:
+    """A table for each data set and each protocol under which rows were measured, in the paper's order and metrics.
+
+    published: the paper's number and ours minus it beside each metric. A data set without any measured row has one
+    table of the paper's numbers alone. Raises UserError for a data set or protocol that no cell has.
+    """
+    kept = selected(frame, dataset, protocol, None, include_renamed)
+    found = []
+    for name in [dataset] if dataset else suite.datasets:
+        methods = [method for _, method in (*suite.rows, *suite.controls)]
+        cells = kept[(kept["dataset"] == name) & _of(kept, methods)] if len(kept) else kept
+        clean = cells[~cells["protocol"].str.endswith(RELEASED)] if len(cells) else cells
+        found += [_table(suite, name, group, frame, published) for group in comparable(clean)]
+        found += [] if len(clean) else [_table(suite, name, None, frame, published)]
+    return render(found, fmt)
+
+
+def _of(frame: pd.DataFrame, methods: Sequence[str]) -> pd.Series:
+    """Rows of these methods, an override's name behind them left aside."""
+    return frame["method"].str.split("+").str[0].isin(methods)
+
+
+def _table(suite: Suite, dataset: str, group: pd.DataFrame | None, frame: pd.DataFrame, published: bool) -> Table:
+    source = suite.stands_for.get(dataset, dataset)
+    printed_there = _printed_there(suite, source)
+    metrics = list(dict.fromkeys(metric for _, metric in printed_there)) or [
+        "macro_f1",
+        "balanced_accuracy",
+        "accuracy",
+    ]
+    measured = [] if group is None else [(str(m), cells) for m, cells in newest(group).groupby("method")]
+    released = {metric: as_released(frame, metric) for metric in metrics} if len(frame) else {}
+    protocol = suite.protocol if group is None else str(group["protocol"].iloc[0])
+    notes: list[str] = []
+    records, rows, columns = (
+        list[dict[str, Any]](),
+        list[list[str]](),
+        _columns(suite, dataset, protocol, metrics, published, released),
+    )
+    for name, method in (*suite.rows, *suite.controls):
+        variants: list[tuple[str, pd.DataFrame | None]] = [
+            found for found in measured if found[0].split("+")[0] == method
+        ]
+        for label, cells in variants or [(method, None)]:
+            record: dict[str, Any] = {"dataset": dataset, "protocol": protocol, "row": name, "method": label}
+            record |= {"seeds": 0 if cells is None else len(cells)}
+            shown = label if cells is None else marked(_first(cells), notes)
+            for metric in metrics:
+                theirs = printed_there.get((name, metric), math.nan)
+                leak = released.get(metric, {}).get((dataset, protocol, label), math.nan)
+                record |= _numbers(metric, cells, theirs, leak, alike=source == dataset)
+            records.append(record)
+            rows.append([name, shown, str(record["seeds"] or ""), *(_text(record, m, part) for m, part in columns)])
+    header = ["row of the paper", "method", "seeds", *(_heading(metric, part) for metric, part in columns)]
+    notes += _notes(suite, dataset, source, protocol, records, published)
+    return Table(f"{suite.title}: {dataset}, protocol {protocol}, percent", header, rows, records, notes)
+
+
+def _printed_there(suite: Suite, source: str) -> dict[tuple[str, str], float]:
+    """The paper's scores by row and metric, without its FID, which is no number of ours."""
+    return {
+        (row["method"], row["metric_id"]): row["score"]
+        for row in load_published()
+        if (f"{row['paper']}/{row['table']}", row["dataset_id"]) == (suite.published, source)
+        and row["score"] is not None
+        and row["metric_id"] != "fid"
+    }
+
+
+def _columns(
+    suite: Suite, dataset: str, protocol: str, metrics: Sequence[str], published: bool, released: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    parts = ["mean"]
+    if any((d, p) == (dataset, protocol) for found in released.values() for d, p, _ in found):
+        parts += ["as_released", "leak"]
+    if published:
+        parts += ["published"] + ([] if dataset in suite.stands_for else ["difference"])
+    return [(metric, part) for metric in metrics for part in parts]
+
+
+def _numbers(metric: str, cells: pd.DataFrame | None, theirs: float, leak: float, *, alike: bool) -> dict[str, float]:
+    values = None if cells is None else cells[metric].astype(float)
+    mean = math.nan if values is None else float(values.mean(skipna=False))
+    return {
+        f"{metric}_mean": mean,
+        f"{metric}_sd": math.nan if values is None else float(values.std(ddof=1, skipna=False)),
+        f"{metric}_as_released": leak,
+        f"{metric}_leak": leak - mean,
+        f"{metric}_published": theirs,
+        f"{metric}_difference": mean - theirs if alike else math.nan,
+    }
+
+
+def _text(record: Mapping[str, Any], metric: str, part: str) -> str:
+    value = record[f"{metric}_{part}"]
+    if math.isnan(value):
+        return "not run" if part == "mean" and not record["seeds"] else ""
+    if part == "mean":
+        return printed(metric, value, record[f"{metric}_sd"])
+    return number(metric, value, signed=part in ("difference", "leak"))
+
+
+def _heading(metric: str, part: str) -> str:
+    words = {"as_released": "as released", "leak": "minus clean", "published": "paper", "difference": "ours - paper"}
+    return words.get(part, metric)
+
+
+def _first(cells: pd.DataFrame) -> dict[str, Any]:
+    return {str(key): value for key, value in cells.iloc[0].to_dict().items()}
+
+
+def _notes(
+    suite: Suite, dataset: str, source: str, protocol: str, records: Sequence[Mapping[str, Any]], published: bool
+) -> list[str]:
+    notes: list[str] = []
+    if published and source != dataset:
+        note(notes, f"paper: its numbers on {source}, which cannot be had; {dataset} stands in and is not comparable")
+    elif published and protocol != suite.protocol:
+        note(notes, f"paper: under its own protocol ({suite.protocol}); beside {protocol} it is a landmark, no target")
+    absent = sum(not record["seeds"] for record in records)
+    if absent:
+        note(notes, f"{counted(absent, 'row')} of {len(records)} not measured under these conditions")
+    return notes

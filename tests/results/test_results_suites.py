@@ -1,0 +1,120 @@
+"""A paper's table beside ours: order, numbers, stand-ins, as-released columns."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ltbench import suites
+from ltbench.cli import main
+from ltbench.errors import UserError
+from ltbench.results import load_results
+from ltbench.results.suite_tables import suite_tables
+from ltbench.results.tables import tables
+from ltbench.suites import Suite
+
+IOIS = Suite(
+    name="iois2024_table1",
+    title="IOIS, table 1",
+    source="paper",
+    protocol="iois2024",
+    datasets=("aptos",),
+    seeds="0",
+    rows=(("CE Loss", "ce"), ("Sqrt-RS", "sqrt"), ("Ours (+OIS+AAS)", "iois")),
+    controls=(("copies", "oversample-matched"),),
+    published="IOIS-MICCAI2024/Table1",
+)
+
+
+def rows_of(suite: Suite, root, **options):
+    return json.loads(suite_tables(suite, load_results(root), published=True, fmt="json", **options))
+
+
+def test_rows_stand_in_the_papers_order_with_its_numbers(tmp_path, cell) -> None:
+    ours = [cell("iois", seed, dataset="aptos", protocol="iois2024") for seed in (0, 1)]
+    cell("ce", dataset="aptos", protocol="iois2024")
+    (table,) = rows_of(IOIS, tmp_path)
+    assert [row["row"] for row in table["rows"]] == ["CE Loss", "Sqrt-RS", "Ours (+OIS+AAS)", "copies"]
+    last = table["rows"][2]
+    mean = sum(r.metrics["macro_f1"] for r in ours) / 2
+    assert last["seeds"] == 2 and last["macro_f1_mean"] == pytest.approx(mean)
+    assert last["macro_f1_published"] == pytest.approx(0.7302)
+    assert last["macro_f1_difference"] == pytest.approx(mean - 0.7302)
+    assert last["mcc_published"] == pytest.approx(0.8076)
+    assert table["rows"][1]["macro_f1_mean"] is None and table["rows"][3]["macro_f1_published"] is None
+    text = suite_tables(IOIS, load_results(tmp_path), published=True)
+    assert "not run" in text and "73.02" in text and f"{100 * (mean - 0.7302):+.2f}" in text
+    assert "landmark" not in text and "2 rows of 4 not measured" in text
+    assert "73.02" not in suite_tables(IOIS, load_results(tmp_path))
+
+
+def test_another_protocol_is_a_landmark_and_another_data_set_no_difference(tmp_path, cell) -> None:
+    cell("ce", dataset="aptos", protocol="quick")
+    (table,) = rows_of(IOIS, tmp_path)
+    assert any("landmark, no target" in text for text in table["notes"]) and "protocol quick" in table["title"]
+    (ours,) = rows_of(Suite(**{**vars(IOIS), "stands_for": {"aptos": "ham10000"}}), tmp_path)
+    first = ours["rows"][0]
+    assert first["macro_f1_published"] == pytest.approx(0.7778) and first["macro_f1_difference"] is None
+    assert any("aptos stands in and is not comparable" in text for text in ours["notes"])
+    assert "ours - paper" not in suite_tables(
+        Suite(**{**vars(IOIS), "stands_for": {"aptos": "ham10000"}}), load_results(tmp_path), published=True
+    )
+
+
+def test_nothing_measured_is_the_papers_table_alone(tmp_path) -> None:
+    (table,) = rows_of(IOIS, tmp_path)
+    assert [row["seeds"] for row in table["rows"]] == [0, 0, 0, 0]
+    assert table["rows"][0]["macro_f1_published"] == pytest.approx(0.6905)
+
+
+def test_as_released_stands_beside_clean(tmp_path, cell) -> None:
+    clean = cell("ce", dataset="aptos", protocol="iois2024", skill=0.5)
+    leak = cell("ce", dataset="aptos", protocol="iois2024-as-released", skill=2.0, data={"validation_is_test": True})
+    gap = leak.metrics["macro_f1"] - clean.metrics["macro_f1"]
+    (table,) = rows_of(IOIS, tmp_path)
+    assert table["rows"][0]["macro_f1_leak"] == pytest.approx(gap) and gap > 0
+    assert "as released" in suite_tables(IOIS, load_results(tmp_path))
+    found = {t.records[0]["protocol"]: t for t in tables(load_results(tmp_path), published=True)}
+    record = found["iois2024"].records[0]
+    assert record["as_released"] == pytest.approx(leak.metrics["macro_f1"])
+    assert record["as_released_difference"] == pytest.approx(-gap)
+    assert "as_released" not in found["iois2024-as-released"].records[0]
+    assert all("as_released" not in t.records[0] for t in tables(load_results(tmp_path)))
+
+
+def test_renamed_rows_only_where_asked_and_under_their_name(tmp_path, cell) -> None:
+    cell("ce+epochs=3", dataset="aptos", protocol="iois2024", cell={"standard": False})
+    assert rows_of(IOIS, tmp_path)[0]["rows"][0]["seeds"] == 0
+    assert rows_of(IOIS, tmp_path, include_renamed=True)[0]["rows"][0]["method"] == "ce+epochs=3"
+
+
+def test_on_the_command_line(tmp_path, cell, capsys, monkeypatch) -> None:
+    cell("ce", dataset="aptos", protocol="iois2024")
+    assert main(["leaderboard", "--suite", "iois2024_table1", "--published", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "Ours (+OIS+AAS)" in out and "81.97" in out and "aptos" in out and "ham10000" in out
+    assert main(["leaderboard", "--suite", "iois2024_table1", "--dataset", "busi", "--out", str(tmp_path)]) == 2
+    assert main(["leaderboard", "--suite", "no-such-suite", "--out", str(tmp_path)]) == 2
+    assert "no suite file 'no-such-suite'" in capsys.readouterr().err
+
+
+def test_a_stand_in_must_be_a_data_set_of_the_suite(tmp_path) -> None:
+    path = tmp_path / "mine.py"
+    text = (
+        'title = "T"\nsource = "S"\nprotocol = "quick"\ndatasets = ["digits-lt"]\nseeds = "0"\nrows = [("A", "ce")]\n'
+    )
+    path.write_text(text + 'stands_for = {"busi": "pmg2000"}\n')
+    with pytest.raises(UserError, match="stands_for must be"):
+        suites.load(str(path))
+    path.write_text(text + 'stands_for = {"digits-lt": "pmg2000"}\npublished = "DiffMIC-MICCAI2023/Table2"\n')
+    assert suites.load(str(path)).stands_for == {"digits-lt": "pmg2000"}
+
+
+def test_every_suite_finds_its_papers_rows() -> None:
+    from ltbench.results.published import load_published
+
+    there = {(f"{row['paper']}/{row['table']}", row["method"]) for row in load_published()}
+    for path in suites.offered(suites.FOLDER):
+        suite = suites.load(str(path))
+        assert {(suite.published, name) for name, _ in suite.rows} <= there
