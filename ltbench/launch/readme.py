@@ -48,7 +48,7 @@ def suite_sections() -> str:
     for path in suites.offered(ROOT / "benchmarks"):
         suite = suites.load(str(path))
         text = suite_tables(suite, frame, published=True, include_renamed=True, fmt="markdown")
-        parts.append(f"### {suite.title}\n\n{suite.source}. `ltbench sweep {suite.name}`\n\n{text.strip()}\n")
+        parts.append(f"### {suite.name}\n\n{suite.source}. `ltbench sweep {suite.name}`\n\n{text.strip()}\n")
     return "\n".join(parts)
 
 
