@@ -16,7 +16,7 @@ import numpy as np
 from ltbench.errors import CheckpointError
 from ltbench.report.reliability import Bin, reliability
 from ltbench.results.record import RESULT, Predictions, Result, read_result
-from ltbench.results.store import cell_folders
+from ltbench.results.walk import cell_folders
 from ltbench.results.tables import CONDITIONS
 
 
