@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ltbench.cli.arguments import FORMATS, Verb, existing, out
 
@@ -56,21 +58,25 @@ def add(verb: Verb) -> None:
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
-    from ltbench.results.store import load_results
-    from ltbench.results.tables import leaderboard
-    from ltbench.results.tail import chosen_methods, rank_table, tail_card
+    from ltbench.results.rows import chosen_methods
+    from ltbench.results.store import load_rows
+    from ltbench.results.tables import columns, leaderboard
 
-    frame = load_results(existing(args.out))
+    rows: Sequence[Mapping[str, Any]] = load_rows(existing(args.out), columns(args.metric))
     if args.methods:
-        frame = chosen_methods(frame, args.methods)
+        rows = chosen_methods(rows, args.methods)
     if args.tail:
-        print(tail_card(frame, args.dataset, args.protocol, include_renamed=args.all, fmt=args.format))
+        from ltbench.results.tail import tail_card
+
+        print(tail_card(rows, args.dataset, args.protocol, include_renamed=args.all, fmt=args.format))
         return 0
     if args.ranks:
-        print(rank_table(frame, args.metric, args.protocol, include_renamed=args.all, fmt=args.format))
+        from ltbench.results.tail import rank_table
+
+        print(rank_table(rows, args.metric, args.protocol, include_renamed=args.all, fmt=args.format))
         return 0
     options = {"metric": args.metric, "fmt": args.format, "published": args.published, "protocol": args.protocol}
-    print(leaderboard(frame, dataset=args.dataset, include_renamed=args.all, statistics=args.statistics, **options))
+    print(leaderboard(rows, dataset=args.dataset, include_renamed=args.all, statistics=args.statistics, **options))
     return 0
 
 
@@ -95,10 +101,10 @@ def _add_predictions(args: argparse.Namespace) -> int:
         data_root=args.data_root,
         force=args.force,
     )
-    from ltbench.results.store import load_results
-    from ltbench.results.tables import row_table
+    from ltbench.results.store import load_rows
+    from ltbench.results.tables import HEADLINE, columns, row_table
 
-    print(row_table(result, load_results(args.out)))
+    print(row_table(result, load_rows(args.out, columns(HEADLINE[0]))))
     print(f"\nresult: {result.folder}")
     return 0
 

@@ -29,11 +29,11 @@ def table(kind: str) -> str:
 
 def measured() -> str:
     """Markdown: the leaderboards of the finished cells under leaderboards/measured."""
-    from ltbench.results.store import load_results
+    from ltbench.results.store import load_rows
     from ltbench.results.tables import leaderboard
 
-    frame = load_results(README.parent / "leaderboards" / "measured")
-    return leaderboard(frame, fmt="markdown", statistics=False).strip() + "\n"
+    rows = load_rows(README.parent / "leaderboards" / "measured")
+    return leaderboard(rows, fmt="markdown", statistics=False).strip() + "\n"
 
 
 def _cell(text: str) -> str:

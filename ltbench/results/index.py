@@ -43,7 +43,7 @@ class Index:
         self.path = place(root)
 
     def read(self, columns: Collection[str] | None = None) -> Rows:
-        """Stamp and row of every cell by its folder below the root, of all or these columns; {} without a usable index."""
+        """Stamp and row, of all or these columns, by the folder below the root; {} without a usable index."""
         if not self.path.is_file():
             return {}
         try:

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
+import statistics as numbers
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ltbench.errors import UnknownName, UserError
 from ltbench.results.published import published_score
 from ltbench.results.record import Result
 from ltbench.results.render import Table, render
-from ltbench.results.standing import Standing, standing_notes, standings
+from ltbench.results.rows import CONDITIONS, FACTS, as_rows, comparable, conditions, grouped, known, newest
 from ltbench.results.store import counted
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ltbench.results.rows import Rows
+    from ltbench.results.standing import Standing
 
 MOST_CELLS = 500  # whose predictions are read unasked
 FEW_VALIDATION = 5  # images of a class
 HEADLINE = ("macro_f1", "balanced_accuracy", "mcc", "accuracy")
-CONDITIONS = ("dataset", "protocol", "weights", "split_scheme", "split_seed", "imbalance", "content")
 LOWER_IS_BETTER = ("ece", "nll", "brier", "fd", "kd", "nearest_ratio", "n_absent", "seconds")
 NOT_PERCENT = ("nll", "brier", "fd", "kd", "n", "n_absent", "n_pool", "diversity")
 
 
+def columns(metric: str) -> list[str]:
+    """The columns of rows that a leaderboard of this metric reads."""
+    return list(dict.fromkeys((*CONDITIONS, *FACTS, *HEADLINE, metric)))
+
+
 def leaderboard(
-    frame: pd.DataFrame,
+    results: Rows,
     dataset: str | None = None,
     metric: str = "macro_f1",
     fmt: str = "table",
@@ -37,18 +42,19 @@ def leaderboard(
 ) -> str:
     """One table per data set, protocol, weights, split and imbalance: mean ± sd (ddof 1) over seeds per method.
 
-    Percent with two decimals; csv and json hold fractions. Cells whose method or protocol was renamed by an override
-    are left out unless asked for. statistics: interval and ties of the metric, by default for up to 500 cells, whose
-    predictions must be read. Raises UnknownName for a metric, data set, protocol or format that is not there.
+    results: of `load_results` or `load_rows`. Percent with two decimals; csv and json hold fractions. Cells whose
+    method or protocol was renamed by an override are left out unless asked for. statistics: interval and ties of the
+    metric, by default for up to 500 cells, whose predictions must be read. Raises UnknownName for a metric, data set,
+    protocol or format that is not there.
     """
-    found = tables(frame, dataset, metric, published, protocol, include_renamed, statistics)
-    if not found and len(frame) and fmt not in ("csv", "json"):
+    found = tables(results, dataset, metric, published, protocol, include_renamed, statistics)
+    if not found and len(results) and fmt not in ("csv", "json"):
         return "every result here has overridden options, so none is in the default table; show them with --all\n"
     return render(found, fmt)
 
 
 def tables(
-    frame: pd.DataFrame,
+    results: Rows,
     dataset: str | None = None,
     metric: str = "macro_f1",
     published: bool = False,
@@ -57,61 +63,50 @@ def tables(
     statistics: bool | None = None,
 ) -> list[Table]:
     """The tables of `leaderboard` before they become text."""
+    rows = as_rows(results)
     for column, value in (("dataset", dataset), ("protocol", protocol)):
-        if value is not None and len(frame):
-            _known(column, value, frame[column])
-            frame = frame[frame[column] == value]
-    if len(frame) == 0:
+        if value is not None and rows:
+            known(column, value, (row[column] for row in rows))
+            rows = [row for row in rows if row[column] == value]
+    if not rows:
         return []
-    _known("metric", metric, [name for name in frame.columns if frame[name].dtype.kind == "f"])
+    if not any(isinstance(row.get(metric), float) for row in rows):
+        known("metric", metric, {name for row in rows for name, value in row.items() if isinstance(value, float)})
     if not include_renamed:
-        frame = frame[frame["standard"].astype(bool)]
-    statistics = len(frame) <= MOST_CELLS if statistics is None else statistics
-    return [_table(group, metric, published, statistics) for group in comparable(frame)]
+        rows = [row for row in rows if row["standard"]]
+    statistics = len(rows) <= MOST_CELLS if statistics is None else statistics
+    return [_table(group, metric, published, statistics) for group in comparable(rows)]
 
 
-def row_table(result: Result, frame: pd.DataFrame) -> str:
+def row_table(result: Result, results: Rows) -> str:
     """The row of a fresh run above what the store holds under the same conditions."""
-    import pandas as pd
-
-    fresh = pd.DataFrame([result.row()])
-    key = _conditions(fresh).iloc[0].tolist()
-    stored = frame[(_conditions(frame) == key).all(axis=1)] if len(frame) else frame
-    if len(stored):
-        stored = stored[stored["standard"].astype(bool) | (stored["method"] == result.cell["method"])]
-    own = _table(fresh, "macro_f1", False)
+    fresh = result.row()
+    stored = [row for row in as_rows(results) if conditions(row) == conditions(fresh)]
+    stored = [row for row in stored if row["standard"] or row["method"] == fresh["method"]]
+    own = _table([fresh], "macro_f1", False)
     first = [f"this run: {own.rows[0][0]}, seed {result.cell['seed']}", *own.rows[0][1:]]
-    others = _table(stored, "macro_f1", False) if len(stored) else Table(own.title, own.header, [])
+    others = _table(stored, "macro_f1", False) if stored else Table(own.title, own.header, [])
     notes = list(dict.fromkeys([*own.notes, *others.notes]))
     return render([Table(own.title, own.header, [first, *others.rows], others.records, notes)], "table")
 
 
-def comparable(frame: pd.DataFrame) -> list[pd.DataFrame]:
-    """The cells of each table: those of one data set, protocol, weights, split and imbalance."""
-    if len(frame) == 0:
-        return []
-    keys = _conditions(frame).agg("\x1f".join, axis=1)
-    return [group for _, group in frame.groupby(keys, sort=True)]
-
-
-def _conditions(frame: pd.DataFrame) -> pd.DataFrame:
-    columns = frame.reindex(columns=list(CONDITIONS)).astype(object)
-    return columns.where(columns.notna(), "").astype(str)
-
-
-def _table(frame: pd.DataFrame, metric: str, published: bool, statistics: bool = False) -> Table:
+def _table(rows: Sequence[Mapping[str, Any]], metric: str, published: bool, statistics: bool = False) -> Table:
     shown = HEADLINE if metric in HEADLINE else (metric, *HEADLINE)
-    latest = newest(frame)
-    records = [_aggregate(group, shown) for _, group in latest.groupby("method")]
-    sign = 1 if _base(metric) in LOWER_IS_BETTER else -1
-    records.sort(key=lambda r: (math.isnan(r[f"{metric}_mean"]), sign * r[f"{metric}_mean"], r["method"]))
+    latest = newest(rows)
+    records = [_aggregate(group, shown) for group in grouped(latest, lambda row: row["method"]).values()]
     lower = _base(metric) in LOWER_IS_BETTER
-    standing = standings(latest, metric, [r["method"] for r in records]) if statistics and not lower else {}
+    sign = 1 if lower else -1
+    records.sort(key=lambda r: (math.isnan(r[f"{metric}_mean"]), sign * r[f"{metric}_mean"], r["method"]))
+    standing: dict[str, Standing] = {}
+    notes: list[str] = []
+    if statistics and not lower:
+        from ltbench.results.standing import standing_notes, standings
+
+        standing = standings(latest, metric, [r["method"] for r in records])
     header = ["method", *shown, "seeds", "seconds"]
     if standing:
         header[2:2], header[1:1] = ["95 %"], ["rank"]
-    notes: list[str] = []
-    rows = []
+    printed = []
     for record in records:
         row = _printed(record, shown, _marked(record, notes))
         if standing:
@@ -123,18 +118,14 @@ def _table(frame: pd.DataFrame, metric: str, published: bool, statistics: bool =
             row += [_number(metric, value) if found else "", _number(metric, record["difference"], signed=True)]
             if found:
                 _note(notes, f"published: {found['paper']} {found['table']}, its own protocol ({found['protocol_id']})")
-        rows.append(row)
-    for text in standing_notes(standing, metric):
+        printed.append(row)
+    for text in standing_notes(standing, metric) if standing else ():
         _note(notes, text)
-    if len(latest) < len(frame):
-        _note(notes, f"left out: {counted(len(frame) - len(latest), 'older result')} of the same method and seed")
+    if len(latest) < len(rows):
+        left = counted(len(rows) - len(latest), "older result")
+        _note(notes, f"left out: {left} of the same method and seed, by component versions, then by finishing time")
     header += ["published", "difference"] if published else []
-    return Table(_title(records[0]), header, rows, records, notes)
-
-
-def newest(frame: pd.DataFrame) -> pd.DataFrame:
-    """The latest cell of each method and seed."""
-    return frame.sort_values("finished", kind="stable").drop_duplicates(["method", "seed"], keep="last")
+    return Table(_title(records[0]), header, printed, records, notes)
 
 
 def _add_standing(record: dict[str, Any], row: list[str], standing: Standing, metric: str) -> None:
@@ -145,20 +136,34 @@ def _add_standing(record: dict[str, Any], row: list[str], standing: Standing, me
     row[1:1] = [standing.rank]
 
 
-def _aggregate(group: pd.DataFrame, shown: tuple[str, ...]) -> dict[str, Any]:
-    first = group.iloc[0]
-    record: dict[str, Any] = dict(zip(CONDITIONS, _conditions(group).iloc[0], strict=True))
-    record |= {"method": first["method"], "seeds": len(group), "seed_list": " ".join(map(str, sorted(group["seed"])))}
+def _aggregate(group: Sequence[Mapping[str, Any]], shown: tuple[str, ...]) -> dict[str, Any]:
+    first = group[0]
+    record: dict[str, Any] = dict(zip(CONDITIONS, conditions(first), strict=True))
+    seeds = sorted(row["seed"] for row in group)
+    record |= {"method": first["method"], "seeds": len(group), "seed_list": " ".join(map(str, seeds))}
     for name in shown:
-        values = group[name].astype(float)
+        values = [_float(row.get(name)) for row in group]
         record |= {
-            f"{name}_mean": float(values.mean(skipna=False)),
-            f"{name}_sd": float(values.std(ddof=1, skipna=False)),
+            f"{name}_mean": numbers.fmean(values),
+            f"{name}_sd": _deviation(values),
         }
-    record["seconds"] = float(group["seconds"].astype(float).mean())
-    record |= {name: float(first[name]) for name in ("train_ratio", "smallest_val_class")}
-    flags = {name: bool(group[name].astype(bool).any()) for name in ("external", "assumed", "validation_is_test")}
+    seconds = [value for value in (_float(row.get("seconds")) for row in group) if not math.isnan(value)]
+    record["seconds"] = numbers.fmean(seconds) if seconds else math.nan
+    record |= {name: _float(first[name]) for name in ("train_ratio", "smallest_val_class")}
+    flags = {name: any(bool(row[name]) for row in group) for name in ("external", "assumed", "validation_is_test")}
     return {**record, **flags, "owns": first["owns"]}
+
+
+def _float(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Standard deviation with ddof 1, nan for one value."""
+    if len(values) < 2:
+        return math.nan
+    mean = numbers.fmean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _printed(record: dict[str, Any], shown: tuple[str, ...], name: str) -> list[str]:
@@ -221,12 +226,3 @@ def _number(metric: str, value: float, signed: bool = False) -> str:
 def _note(notes: list[str], text: str) -> None:
     if text not in notes:
         notes.append(text)
-
-
-def _known(kind: str, name: str, known: Any) -> None:
-    names = sorted({str(value) for value in known})
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        error = UnknownName if kind == "metric" else UserError
-        raise error(f"no stored result has the {kind} {name!r}.{hint} There are: {', '.join(names[:12])}")
