@@ -56,10 +56,7 @@ class Index:
     def update(self, changed: Rows, gone: Iterable[str]) -> None:
         """Write these rows and forget the folders that are gone; a failure leaves the index as it was."""
         try:
-            with closing(sqlite3.connect(":memory:")) as database:
-                if not self._reopened(database):
-                    database.execute(f"CREATE TABLE cells ({_names(OWN)}, PRIMARY KEY ({_names(OWN[:1])}))")
-                    database.execute(f"PRAGMA user_version = {version()}")
+            with closing(self._copy() or _new()) as database:
                 database.executemany(f"DELETE FROM cells WHERE {_names(OWN[:1])} = ?", [(folder,) for folder in gone])
                 _insert(database, changed)
                 database.commit()
@@ -67,17 +64,19 @@ class Index:
         except FAILURES:
             return
 
-    def _reopened(self, database: sqlite3.Connection) -> bool:
-        """Whether the file was read into the empty database; one that cannot be used leaves it empty."""
+    def _copy(self) -> sqlite3.Connection | None:
+        """The file in memory, None where it cannot be used."""
+        database = sqlite3.connect(":memory:")
         try:
-            database.deserialize(self.path.read_bytes())
-            if _version(database) == version():
-                database.execute("PRAGMA quick_check").fetchone()
-                return True
+            database.deserialize(self.path.read_bytes() or b"empty")
+            database.execute(f"SELECT {_names(OWN)} FROM cells LIMIT 1")
+            sound = database.execute("PRAGMA quick_check").fetchone() == ("ok",)
+            if sound and _version(database) == version():
+                return database
         except FAILURES:
             pass
-        database.deserialize(_empty())
-        return False
+        database.close()
+        return None
 
 
 def place(root: Path) -> Path:
@@ -100,10 +99,11 @@ def _version(database: sqlite3.Connection) -> int:
     return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _empty() -> bytes:
-    with closing(sqlite3.connect(":memory:")) as database:
-        database.execute("VACUUM")
-        return database.serialize()
+def _new() -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:")
+    database.execute(f"CREATE TABLE cells ({_names(OWN)}, PRIMARY KEY ({_names(OWN[:1])}))")
+    database.execute(f"PRAGMA user_version = {version()}")
+    return database
 
 
 def _rows(database: sqlite3.Connection, wanted: Collection[str] | None) -> Rows:

@@ -32,7 +32,9 @@ def conditions(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def comparable(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     """The cells of each table: those of one data set, protocol, weights, split and imbalance."""
-    found = grouped(rows, conditions)
+    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for values, cells in grouped(rows, lambda row: tuple(map(row.get, CONDITIONS))).items():
+        found.setdefault(tuple(map(_word, values)), []).extend(cells)
     return [found[key] for key in sorted(found)]
 
 
