@@ -50,10 +50,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print((result.folder / "result.json").read_text(), end="")
         return 0
-    from ltbench.results.store import load_results
-    from ltbench.results.tables import row_table
+    from ltbench.results.store import load_rows
+    from ltbench.results.tables import HEADLINE, columns, row_table
 
-    print(row_table(result, load_results(args.out)))
+    print(row_table(result, load_rows(args.out, columns(HEADLINE[0]))))
     print(f"\nresult: {result.folder}")
     return 0
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ltbench.cli.arguments import FORMATS, Verb, existing, out
+
+COSTS = ("device_seconds", "peak_memory_bytes", "device")
 
 
 def add(verb: Verb) -> None:
@@ -65,40 +68,43 @@ def add(verb: Verb) -> None:
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
-    from ltbench import suites
-    from ltbench.results.costs import cost_card, within_budget
-    from ltbench.results.store import load_results
-    from ltbench.results.suite_tables import suite_tables
-    from ltbench.results.tables import leaderboard
-    from ltbench.results.tail import chosen_methods, rank_table, tail_card
+    from ltbench.results.rows import chosen_methods
+    from ltbench.results.store import load_rows
+    from ltbench.results.tables import columns, leaderboard
 
-    frame = load_results(existing(args.out))
-    if args.methods:
-        frame = chosen_methods(frame, args.methods)
-    if args.budget is not None:
-        frame = within_budget(frame, args.budget)
+    folder, wanted = existing(args.out), columns(args.metric)
+    suite = None
     if args.suite:
+        from ltbench import suites
+        from ltbench.results import suite_tables
+
         suite = suites.load(args.suite)
-        shown = {"published": args.published, "include_renamed": args.all, "fmt": args.format}
-        print(suite_tables(suite, frame, args.dataset, args.protocol, **shown))
-        return 0
-    if args.costs:
-        print(cost_card(frame, args.metric, args.dataset, args.protocol, include_renamed=args.all, fmt=args.format))
-        return 0
-    if args.tail:
-        print(tail_card(frame, args.dataset, args.protocol, include_renamed=args.all, fmt=args.format))
-        return 0
-    if args.ranks:
-        print(rank_table(frame, args.metric, args.protocol, include_renamed=args.all, fmt=args.format))
-        return 0
-    options: dict[str, Any] = {
-        "metric": args.metric,
-        "fmt": args.format,
-        "published": args.published,
-        "protocol": args.protocol,
-    }
-    options |= {"sort": args.sort}
-    print(leaderboard(frame, dataset=args.dataset, include_renamed=args.all, statistics=args.statistics, **options))
+        wanted = suite_tables.columns(suite)
+    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *COSTS])
+    shared = {"include_renamed": args.all, "fmt": args.format}
+    if args.methods:
+        rows = chosen_methods(rows, args.methods)
+    if args.budget is not None:
+        from ltbench.results.costs import within_budget
+
+        rows = within_budget(rows, args.budget)
+    if suite:
+        print(suite_tables.suite_tables(suite, rows, args.dataset, args.protocol, published=args.published, **shared))
+    elif args.costs:
+        from ltbench.results.costs import cost_card
+
+        print(cost_card(rows, args.metric, args.dataset, args.protocol, **shared))
+    elif args.tail:
+        from ltbench.results.tail import tail_card
+
+        print(tail_card(rows, args.dataset, args.protocol, **shared))
+    elif args.ranks:
+        from ltbench.results.tail import rank_table
+
+        print(rank_table(rows, args.metric, args.protocol, **shared))
+    else:
+        options = {"published": args.published, "statistics": args.statistics, "sort": args.sort}
+        print(leaderboard(rows, args.dataset, args.metric, protocol=args.protocol, **options, **shared))
     return 0
 
 
@@ -123,10 +129,10 @@ def _add_predictions(args: argparse.Namespace) -> int:
         data_root=args.data_root,
         force=args.force,
     )
-    from ltbench.results.store import load_results
-    from ltbench.results.tables import row_table
+    from ltbench.results.store import load_rows
+    from ltbench.results.tables import HEADLINE, columns, row_table
 
-    print(row_table(result, load_results(args.out)))
+    print(row_table(result, load_rows(args.out, columns(HEADLINE[0]))))
     print(f"\nresult: {result.folder}")
     return 0
 

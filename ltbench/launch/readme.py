@@ -32,22 +32,22 @@ def table(kind: str) -> str:
 
 def measured() -> str:
     """Markdown: the leaderboards of the finished cells under leaderboards/measured."""
-    from ltbench.results.store import load_results
+    from ltbench.results.store import load_rows
     from ltbench.results.tables import leaderboard
 
-    return leaderboard(load_results(MEASUREMENTS), fmt="markdown", statistics=False).strip() + "\n"
+    return leaderboard(load_rows(MEASUREMENTS), fmt="markdown", statistics=False).strip() + "\n"
 
 
 def suite_sections() -> str:
     """Markdown: every suite in benchmarks/ row by row, the paper's numbers beside the measured ones."""
     from ltbench import suites
-    from ltbench.results.store import load_results
+    from ltbench.results.store import load_rows
     from ltbench.results.suite_tables import suite_tables
 
-    frame, parts = load_results(MEASUREMENTS), []
+    rows, parts = load_rows(MEASUREMENTS), []
     for path in suites.offered(ROOT / "benchmarks"):
         suite = suites.load(str(path))
-        text = suite_tables(suite, frame, published=True, include_renamed=True, fmt="markdown")
+        text = suite_tables(suite, rows, published=True, include_renamed=True, fmt="markdown")
         parts.append(f"### {suite.name}\n\n{suite.source}. `ltbench sweep {suite.name}`\n\n{text.strip()}\n")
     return "\n".join(parts)
 

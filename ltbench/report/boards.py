@@ -17,6 +17,7 @@ from ltbench.report.collect import Entry
 from ltbench.report.plots import Point, front
 from ltbench.report.ranks import Ranks, average_ranks
 from ltbench.results.render import Table
+from ltbench.results.rows import age
 from ltbench.results.tables import tables
 
 QUALITY = "macro_f1"
@@ -129,11 +130,9 @@ def rankings(found: Sequence[Board]) -> list[tuple[str, list[str], Ranks]]:
 
 
 def _board(key: tuple[str, ...], entries: Sequence[Entry]) -> Board:
-    import pandas as pd
-
-    table = tables(pd.DataFrame([e.row for e in entries]), metric=QUALITY, published=True, include_renamed=True)[0]
+    table = tables([e.row for e in entries], metric=QUALITY, published=True, include_renamed=True)[0]
     newest: dict[str, dict[int, Entry]] = defaultdict(dict)
-    for entry in sorted(entries, key=lambda e: str(e.row["finished"] or "")):
+    for entry in sorted(entries, key=lambda e: age(e.row)):
         newest[entry.row["method"]][entry.row["seed"]] = entry
     methods = {name: [found[seed] for seed in sorted(found)] for name, found in newest.items()}
     columns = [c for c in COLUMNS if any(_finite(e, c.key) for found in methods.values() for e in found)]

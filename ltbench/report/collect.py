@@ -16,8 +16,8 @@ import numpy as np
 from ltbench.errors import CheckpointError
 from ltbench.report.reliability import Bin, reliability
 from ltbench.results.record import RESULT, Predictions, Result, read_result
-from ltbench.results.store import cell_folders
-from ltbench.results.tables import CONDITIONS
+from ltbench.results.rows import CONDITIONS, age
+from ltbench.results.walk import cell_folders
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def collect(roots: Sequence[Path]) -> tuple[list[Entry], list[Skipped]]:
             continue
         older = found.get(entry.row["hash"])
         if older is not None:
-            older, entry = sorted((older, entry), key=lambda e: str(e.row["finished"] or ""))
+            older, entry = sorted((older, entry), key=lambda e: age(e.row))
             reason = f"the same cell as {entry.result.folder}, which finished last or at the same time"
             skipped.append(Skipped(str(older.result.folder), reason))
         found[entry.row["hash"]] = entry

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from ltbench.errors import CheckpointError
 from ltbench.report.charts import class_bars, curve, reliability_diagram, selected_index
 from ltbench.report.collect import Entry
+from ltbench.results.rows import age
 from ltbench.results.words import LOWER_IS_BETTER, NOT_PERCENT
 
 BASELINE = "ce"
@@ -58,7 +59,7 @@ class CellPage:
 
 def baselines(entries: Sequence[Entry]) -> dict[tuple[tuple[str, ...], int], Entry]:
     """The newest cell of the baseline by conditions and seed."""
-    ordered = sorted(entries, key=lambda e: str(e.row["finished"] or ""))
+    ordered = sorted(entries, key=lambda e: age(e.row))
     return {(e.key, e.row["seed"]): e for e in ordered if e.row["method"] == BASELINE}
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ltbench.errors import UserError
-from ltbench.metrics import pareto_front
+from ltbench.metrics.ranking import pareto_front
 from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
-from ltbench.results.tables import aggregate, comparable, newest, selected
+from ltbench.results.rows import as_rows, comparable, grouped, newest, numbers, selected
+from ltbench.results.tables import aggregate
 from ltbench.results.words import LOWER_IS_BETTER, base_name, printed, table_title
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ltbench.results.rows import Rows
 
 PARTS = ("training", "generator", "sampling", "reference", "evaluation")
 NOTES = (
@@ -34,21 +34,20 @@ def part_of(phase: str) -> str:
     return {"train": "training", "feedback": "training", "synthesis": "sampling"}.get(phase, "evaluation")
 
 
-def within_budget(frame: pd.DataFrame, seconds: float) -> pd.DataFrame:
-    """The rows of the methods whose cells cost at most `seconds` device-seconds on average, by table.
+def within_budget(results: Rows, seconds: float) -> list[Mapping[str, Any]]:
+    """The rows of the methods whose cells cost at most `seconds` device-seconds on average, by data set and protocol.
 
     Raises UserError for a budget that is not positive.
     """
     if not seconds > 0:
         raise UserError(f"--budget must be a positive number of device-seconds, got {seconds:g}")
-    if not len(frame):
-        return frame
-    keys = ["dataset", "protocol", "method"]
-    return frame[frame.groupby(keys)["device_seconds"].transform("mean") <= seconds]
+    groups = grouped(as_rows(results), lambda row: (row["dataset"], row["protocol"], row["method"])).values()
+    paid = [cells for cells in groups if statistics.fmean(numbers(cells, "device_seconds")) <= seconds]
+    return [row for cells in paid for row in cells]
 
 
 def cost_card(
-    frame: pd.DataFrame,
+    results: Rows,
     metric: str = "macro_f1",
     dataset: str | None = None,
     protocol: str | None = None,
@@ -57,53 +56,42 @@ def cost_card(
     fmt: str = "table",
 ) -> str:
     """One table per comparable group, cheapest first: quality, device-seconds by part, memory, and the Pareto front."""
-    kept = selected(frame, dataset, protocol, metric, include_renamed)
-    return render([_card(newest(group), metric) for group in comparable(kept)], fmt)
+    rows = selected(results, dataset, protocol, metric, include_renamed)
+    return render([_card(newest(group), metric) for group in comparable(rows)], fmt)
 
 
-def _card(latest: pd.DataFrame, metric: str) -> Table:
-    records = [_record(method, cells, metric) for method, cells in latest.groupby("method")]
+def _card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
+    records = [_record(cells, metric) for cells in grouped(latest, lambda row: row["method"]).values()]
     records.sort(key=lambda r: (math.isnan(r["device_seconds"]), r["device_seconds"], r["method"]))
     sign = -1 if base_name(metric) in LOWER_IS_BETTER else 1
     front = pareto_front([r["device_seconds"] for r in records], [sign * r[f"{metric}_mean"] for r in records])
     rows = []
     for record, best in zip(records, front, strict=True):
         record["front"] = bool(best)
-        shown = [_seconds(record[part]) for part in ("device_seconds", *PARTS)]
         memory = record["peak_memory_bytes"] / 2**20
         rows.append(
             [
                 record["method"],
                 "front" if best else "",
                 printed(metric, record[f"{metric}_mean"], record[f"{metric}_sd"]),
-                *shown,
+                *(_seconds(record[part]) for part in ("device_seconds", *PARTS)),
                 "" if math.isnan(memory) else f"{memory:.0f}",
                 str(record["seeds"]),
             ]
         )
     header = ["method", "", metric, "device-seconds", *PARTS, "peak MiB", "seeds"]
-    devices = ", ".join(sorted({str(device) for device in latest["device"]}))
-    return Table(
-        f"cost of {table_title(aggregate(latest, (metric,)))}; device: {devices}", header, rows, records, NOTES
-    )
+    devices = ", ".join(sorted({str(row["device"]) for row in latest}))
+    return Table(f"cost of {table_title(records[0])}; device: {devices}", header, rows, records, NOTES)
 
 
-def _record(method: Any, cells: pd.DataFrame, metric: str) -> dict[str, Any]:
-    parts = [_parts(read_result(folder).data.get("cost", {}).get("phases", {})) for folder in cells["folder"]]
-    values = cells[metric].astype(float)
-    record = {
-        **{key: cells.iloc[0][key] for key in ("dataset", "protocol")},
-        "method": str(method),
-        "seeds": len(cells),
-        f"{metric}_mean": float(values.mean(skipna=False)),
-        f"{metric}_sd": float(values.std(ddof=1, skipna=False)),
-        "device_seconds": float(cells["device_seconds"].astype(float).mean()),
-        "peak_memory_bytes": float(cells["peak_memory_bytes"].astype(float).max()),
-    }
-    if cells["external"].astype(bool).any():  # what foreign code cost is unknown, not nothing
-        record["device_seconds"] = float("nan")
-        return {**record, **dict.fromkeys(PARTS, float("nan"))}
-    return {**record, **{part: float(np.mean([found[part] for found in parts])) for part in PARTS}}
+def _record(cells: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    record = aggregate(cells, (metric,))
+    parts = [_parts(read_result(cell["folder"]).data.get("cost", {}).get("phases", {})) for cell in cells]
+    spent = {part: statistics.fmean(found[part] for found in parts) for part in PARTS}
+    spent["device_seconds"] = statistics.fmean(numbers(cells, "device_seconds"))
+    if record["external"]:  # what foreign code cost is unknown, not nothing
+        spent = dict.fromkeys(spent, math.nan)
+    return {**record, **spent, "peak_memory_bytes": max(numbers(cells, "peak_memory_bytes"))}
 
 
 def _parts(phases: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

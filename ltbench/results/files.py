@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from ltbench.errors import LtbenchError
 
+PLAIN = (float, int, str, bool)  # of these there are many, and nothing to replace in them
 Content = bytes | str | Callable[[IO[bytes]], None]
 
 
@@ -62,9 +63,9 @@ def to_json(data: Any) -> str:
 def null_to_nan(data: Any) -> Any:
     """Nested data with null replaced by nan."""
     if isinstance(data, dict):
-        return {key: null_to_nan(value) for key, value in data.items()}
+        return {key: value if type(value) in PLAIN else null_to_nan(value) for key, value in data.items()}
     if isinstance(data, list):
-        return [null_to_nan(value) for value in data]
+        return [value if type(value) in PLAIN else null_to_nan(value) for value in data]
     return math.nan if data is None else data
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ltbench.errors import UserError
 from ltbench.results.record import Predictions, Result, read_result
+from ltbench.results.rows import age, as_rows
 from ltbench.results.store import counted
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def pairs_of(rows_a: pd.DataFrame, rows_b: pd.DataFrame, a: str, b: str) -> list
     """Results of both at each shared seed, the newest of each; the conditions must be equal."""
     pairs = []
     for seed in sorted(set(rows_a["seed"]) & set(rows_b["seed"])):
-        one, two = (rows_of(rows, seed=seed).sort_values("finished").iloc[-1] for rows in (rows_a, rows_b))
+        one, two = (max(as_rows(rows_of(rows, seed=seed)), key=age) for rows in (rows_a, rows_b))
         for name in SAME:
             if str(one[name]) != str(two[name]):
                 raise UserError(f"{a} and {b} differ in {name} at seed {seed}: {one[name]} and {two[name]}; rerun one")

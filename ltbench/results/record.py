@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ltbench.errors import CheckpointError, ContractError
 from ltbench.results.files import atomic_write, null_to_nan, sha256, to_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA = 1
 RESULT, PREDICTIONS, HISTORY, CONFIG, SPLITS = (
@@ -64,6 +65,8 @@ class Result:
     @cached_property
     def predictions(self) -> Predictions:
         """The stored predictions, read on first use; CheckpointError when they are missing or unreadable."""
+        import numpy as np
+
         path = self.folder / PREDICTIONS
         try:
             with np.load(path, allow_pickle=False) as stored:
@@ -115,6 +118,7 @@ class Result:
             "peak_memory_bytes": cost.get("peak_memory_bytes"),
             "images_per_second": cost.get("images_per_second"),
             "device": self.data.get("environment", {}).get("device"),
+            "versions": sum(v for v in (cell.get("versions") or {}).values() if isinstance(v, int)),
             "finished": self.data.get("finished"),
             "warnings": len(self.data.get("warnings", [])),
             "folder": str(self.folder),
@@ -126,6 +130,8 @@ def write_result(folder: Path | str, data: Mapping[str, Any], predictions: Mappi
 
     predictions: ids (N,), y_true (N,), probs (N, C) of the test part and the same with `val_` of the validation part.
     """
+    import numpy as np
+
     folder = Path(folder)
     columns: Any = _checked_columns(predictions)
     atomic_write(folder / PREDICTIONS, lambda file: np.savez_compressed(file, **columns))
@@ -165,6 +171,8 @@ def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def _checked_columns(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    import numpy as np
+
     columns: dict[str, np.ndarray] = {}
     for part in ("", "val_"):
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,20 +41,26 @@ def render(tables: Sequence[Table], fmt: str) -> str:
 
 
 def _terminal(table: Table) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    grid = RichTable(box=box.SIMPLE_HEAD)
-    for index, name in enumerate(table.header):
-        grid.add_column(Text(name), justify="right" if index else "left", no_wrap=True)
-    for row in table.rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    out = io.StringIO()
-    Console(file=out, width=300, color_system=None).print(grid)
-    lines = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
+    widths = [max(map(_width, column)) for column in zip(table.header, *table.rows, strict=True)]
+    rule = " " + "─" * (sum(widths) + 3 * len(widths) - 1)
+    lines = [_line(table.header, widths), rule, *(_line(row, widths) for row in table.rows)]
     return "\n".join([table.title, "", *lines, *(f"  {note}" for note in table.notes)]) + "\n"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """The first cell to the left, the others to the right."""
+    blanks = [" " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)]
+    rest = (f"{blank}{cell}" for cell, blank in zip(cells[1:], blanks[1:], strict=True))
+    return "   ".join([f"  {cells[0]}{blanks[0]}", *rest]).rstrip()
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal."""
+    return len(text) if text.isascii() else sum(_columns(letter) for letter in text)
+
+
+def _columns(letter: str) -> int:
+    return 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
 def _tabulate(table: Table, form: str) -> str:

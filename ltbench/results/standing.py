@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from ltbench.errors import CheckpointError
 from ltbench.metrics import bootstrap_p, hierarchical_draws, holm, interval, metric_draws
 from ltbench.metrics.classification import confusion_matrix, from_confusion
 from ltbench.results.record import read_result
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LEVEL = 0.05
 RESAMPLES = 1000
@@ -45,7 +42,7 @@ class _Runs:
     draws: np.ndarray
 
 
-def standings(latest: pd.DataFrame, metric: str, methods: Sequence[str]) -> dict[str, Standing]:
+def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str]) -> dict[str, Standing]:
     """Standing of each method, best first as given; {} where the metric is not counted from a confusion matrix.
 
     latest: one row per method and seed. Methods are paired by seed on the same images. A method whose predictions
@@ -83,12 +80,12 @@ def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
     return notes
 
 
-def _read(latest: pd.DataFrame, metric: str, methods: Sequence[str]) -> dict[str, _Runs]:
+def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str]) -> dict[str, _Runs]:
     reference, found = None, {}
     for method in methods:
-        rows = latest[latest["method"] == method].sort_values("seed")
+        rows = sorted((row for row in latest if row["method"] == method), key=lambda row: row["seed"])
         try:
-            predictions = [read_result(folder).predictions for folder in rows["folder"]]
+            predictions = [read_result(row["folder"]).predictions for row in rows]
         except CheckpointError:
             continue
         orders = [np.argsort(p.ids) for p in predictions]
@@ -102,7 +99,7 @@ def _read(latest: pd.DataFrame, metric: str, methods: Sequence[str]) -> dict[str
         draws = metric_draws(y_true, preds, classes, RESAMPLES, np.random.default_rng(0))[metric]
         if values.ndim > 1:
             return {}
-        found[method] = _Runs(tuple(rows["seed"]), values, draws)
+        found[method] = _Runs(tuple(row["seed"] for row in rows), values, draws)
     return found
 
 

@@ -1,37 +1,68 @@
-"""A folder of finished cells as a table; the files are the only state."""
+"""A folder of finished cells as rows or as a table; the files are the only state."""
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltbench.errors import CheckpointError
-from ltbench.results.record import CONFIG, HISTORY, RESULT, Result, read_result
+from ltbench.results.record import HISTORY, RESULT, Result, read_result
+from ltbench.results.walk import cell_folders, finished
 
 if TYPE_CHECKING:
     import pandas as pd
 
+KEYS = ("dataset", "protocol", "method", "seed", "hash")
+
 
 def iter_results(root: Path | str) -> Iterator[Result]:
     """Every finished cell below `root` in path order; a broken folder is reported as a warning and skipped."""
-    for folder in _folders(Path(root), RESULT):
+    for folder in finished(root):
         try:
-            yield read_result(folder)
+            yield read_result(Path(root, folder))
         except CheckpointError as error:
             warnings.warn(f"skipped a result: {error}", stacklevel=2)
+
+
+def load_rows(root: Path | str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """`Result.row` of every finished cell below `root`, by data set, protocol, method and seed.
+
+    Broken cells are reported as warnings and skipped. Rows of large folders come from an index, which is brought up to
+    date; with `columns` they hold these alone, and all of them where no cell has one of the columns.
+    """
+    from ltbench.results.index import LEAST, Index
+
+    root = Path(root)
+    found = finished(root)
+    index = Index(root) if len(found) >= LEAST else None
+    known = index.read(columns and {*KEYS, *columns}) if index else {}
+    if known and columns and not all(any(name in row for _, row in known.values()) for name in columns):
+        return load_rows(root)
+    rows, fresh = {}, {}
+    for folder, stamp in found.items():
+        entry = known.get(folder)
+        if entry and entry[0] == stamp:
+            rows[folder] = entry[1]
+        elif row := _row(root / folder):
+            rows[folder] = row
+            fresh[folder] = stamp, {name: value for name, value in row.items() if name != "folder"}
+    gone = [folder for folder in known if folder not in rows]
+    if index and (fresh or gone):
+        index.update(fresh, gone)
+    below = "" if str(root) == "." else f"{root}/"
+    for folder, row in rows.items():
+        row["folder"] = below + folder if folder else str(root)
+    return sorted(rows.values(), key=itemgetter(*KEYS))
 
 
 def load_results(root: Path | str) -> pd.DataFrame:
     """One row per finished cell below `root`: `Result.row` as columns, metrics as fractions."""
     import pandas as pd
 
-    frame = pd.DataFrame(row for row in (_row(result) for result in iter_results(root)) if row)
-    if frame.empty:
-        return pd.DataFrame({name: [] for name in ("method", "dataset", "protocol", "seed", "hash", "folder")})
-    return frame.sort_values(["dataset", "protocol", "method", "seed", "hash"], kind="stable", ignore_index=True)
+    return pd.DataFrame(load_rows(root) or {name: [] for name in (*KEYS, "folder")})
 
 
 def status(root: Path | str) -> list[dict[str, Any]]:
@@ -59,29 +90,23 @@ def status(root: Path | str) -> list[dict[str, Any]]:
     return found
 
 
-def cell_folders(root: Path) -> list[Path]:
-    """Every cell folder at or below `root`, finished or not."""
-    return sorted({*_folders(root, RESULT), *_folders(root, CONFIG), *_folders(root, HISTORY)})
-
-
 def counted(number: int, noun: str) -> str:
     """ "1 cell", "2 cells"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _row(result: Result) -> dict[str, Any] | None:
+def _row(folder: Path) -> dict[str, Any] | None:
     try:
-        return result.row()
-    except (AttributeError, KeyError, TypeError) as error:
-        warnings.warn(f"skipped a result: {result.folder / RESULT} is incomplete ({error!r})", stacklevel=3)
-        return None
-
-
-def _folders(root: Path, name: str) -> Iterator[Path]:
-    for path, folders, files in os.walk(root):
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        if name in files:
-            yield Path(path)
+        row = read_result(folder).row()
+        for key in KEYS:
+            if not isinstance(row[key], int if key == "seed" else str):
+                raise TypeError(f"{key} is {row[key]!r}")
+        return row
+    except CheckpointError as error:
+        warnings.warn(f"skipped a result: {error}", stacklevel=3)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        warnings.warn(f"skipped a result: {folder / RESULT} is incomplete ({error!r})", stacklevel=3)
+    return None
 
 
 def _lines(path: Path) -> int:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ltbench.results.published import load_published
 from ltbench.results.render import Table, render
+from ltbench.results.rows import CONDITIONS, FACTS, comparable, deviation, grouped, newest, numbers, selected
 from ltbench.results.store import counted
-from ltbench.results.tables import RELEASED, as_released, comparable, newest, selected
+from ltbench.results.tables import RELEASED, aggregate, as_released
 from ltbench.results.words import marked, note, number, printed
 from ltbench.suites import Suite
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ltbench.results.rows import Rows
 
 
 def suite_tables(
     suite: Suite,
-    frame: pd.DataFrame,
+    results: Rows,
     dataset: str | None = None,
     protocol: str | None = None,
     *,
@@ -32,23 +34,32 @@ def suite_tables(
     published: the paper's number and ours minus it beside each metric. A data set without any measured row has one
     table of the paper's numbers alone. Raises UserError for a data set or protocol that no cell has.
     """
-    kept = selected(frame, dataset, protocol, None, include_renamed)
+    rows = selected(results, dataset, protocol, None, include_renamed)
+    methods = {method for _, method in (*suite.rows, *suite.controls)}
+    clean = [row for row in rows if _plain(row["method"]) in methods and not row["protocol"].endswith(RELEASED)]
     found = []
     for name in [dataset] if dataset else suite.datasets:
-        methods = [method for _, method in (*suite.rows, *suite.controls)]
-        cells = kept[(kept["dataset"] == name) & _of(kept, methods)] if len(kept) else kept
-        clean = cells[~cells["protocol"].str.endswith(RELEASED)] if len(cells) else cells
-        found += [_table(suite, name, group, frame, published) for group in comparable(clean)]
-        found += [] if len(clean) else [_table(suite, name, None, frame, published)]
+        groups = comparable(row for row in clean if row["dataset"] == name)
+        found += [_table(suite, name, group, results, published) for group in groups or [[]]]
     return render(found, fmt)
 
 
-def _of(frame: pd.DataFrame, methods: Sequence[str]) -> pd.Series:
-    """Rows of these methods, an override's name behind them left aside."""
-    return frame["method"].str.split("+").str[0].isin(methods)
+def columns(suite: Suite) -> list[str]:
+    """The columns of rows that the tables of a suite read."""
+    metrics = (row["metric_id"] for row in load_published() if _table_of(row) == suite.published)
+    return list(dict.fromkeys((*CONDITIONS, *FACTS, "macro_f1", "accuracy", *filter(None, metrics))))
 
 
-def _table(suite: Suite, dataset: str, group: pd.DataFrame | None, frame: pd.DataFrame, published: bool) -> Table:
+def _table_of(row: Mapping[str, Any]) -> str:
+    return f"{row['paper']}/{row['table']}"
+
+
+def _plain(method: str) -> str:
+    """The method's id without the overrides behind it."""
+    return method.partition("+")[0]
+
+
+def _table(suite: Suite, dataset: str, group: Sequence[Mapping[str, Any]], results: Rows, published: bool) -> Table:
     source = suite.stands_for.get(dataset, dataset)
     printed_there = _printed_there(suite, source)
     metrics = list(dict.fromkeys(metric for _, metric in printed_there)) or [
@@ -56,9 +67,9 @@ def _table(suite: Suite, dataset: str, group: pd.DataFrame | None, frame: pd.Dat
         "balanced_accuracy",
         "accuracy",
     ]
-    measured = [] if group is None else [(str(m), cells) for m, cells in newest(group).groupby("method")]
-    released = {metric: as_released(frame, metric) for metric in metrics} if len(frame) else {}
-    protocol = suite.protocol if group is None else str(group["protocol"].iloc[0])
+    measured = grouped(newest(group), lambda row: row["method"])
+    released = {metric: as_released(results, metric) for metric in metrics}
+    protocol = group[0]["protocol"] if group else suite.protocol
     notes: list[str] = []
     records, rows, columns = (
         list[dict[str, Any]](),
@@ -66,13 +77,11 @@ def _table(suite: Suite, dataset: str, group: pd.DataFrame | None, frame: pd.Dat
         _columns(suite, dataset, protocol, metrics, published, released),
     )
     for name, method in (*suite.rows, *suite.controls):
-        variants: list[tuple[str, pd.DataFrame | None]] = [
-            found for found in measured if found[0].split("+")[0] == method
-        ]
-        for label, cells in variants or [(method, None)]:
+        for label in [label for label in measured if _plain(label) == method] or [method]:
+            cells = measured.get(label, [])
             record: dict[str, Any] = {"dataset": dataset, "protocol": protocol, "row": name, "method": label}
-            record |= {"seeds": 0 if cells is None else len(cells)}
-            shown = label if cells is None else marked(_first(cells), notes)
+            record |= {"seeds": len(cells)}
+            shown = marked(aggregate(cells, ()), notes) if cells else label
             for metric in metrics:
                 theirs = printed_there.get((name, metric), math.nan)
                 leak = released.get(metric, {}).get((dataset, protocol, label), math.nan)
@@ -89,7 +98,7 @@ def _printed_there(suite: Suite, source: str) -> dict[tuple[str, str], float]:
     return {
         (row["method"], row["metric_id"]): row["score"]
         for row in load_published()
-        if (f"{row['paper']}/{row['table']}", row["dataset_id"]) == (suite.published, source)
+        if (_table_of(row), row["dataset_id"]) == (suite.published, source)
         and row["score"] is not None
         and row["metric_id"] != "fid"
     }
@@ -106,12 +115,14 @@ def _columns(
     return [(metric, part) for metric in metrics for part in parts]
 
 
-def _numbers(metric: str, cells: pd.DataFrame | None, theirs: float, leak: float, *, alike: bool) -> dict[str, float]:
-    values = None if cells is None else cells[metric].astype(float)
-    mean = math.nan if values is None else float(values.mean(skipna=False))
+def _numbers(
+    metric: str, cells: Sequence[Mapping[str, Any]], theirs: float, leak: float, *, alike: bool
+) -> dict[str, float]:
+    values = numbers(cells, metric)
+    mean = statistics.fmean(values) if values else math.nan
     return {
         f"{metric}_mean": mean,
-        f"{metric}_sd": math.nan if values is None else float(values.std(ddof=1, skipna=False)),
+        f"{metric}_sd": deviation(values),
         f"{metric}_as_released": leak,
         f"{metric}_leak": leak - mean,
         f"{metric}_published": theirs,
@@ -131,10 +142,6 @@ def _text(record: Mapping[str, Any], metric: str, part: str) -> str:
 def _heading(metric: str, part: str) -> str:
     words = {"as_released": "as released", "leak": "minus clean", "published": "paper", "difference": "ours - paper"}
     return words.get(part, metric)
-
-
-def _first(cells: pd.DataFrame) -> dict[str, Any]:
-    return {str(key): value for key, value in cells.iloc[0].to_dict().items()}
 
 
 def _notes(

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ltbench.errors import UserError
 from ltbench.metrics import average_ranks, jeffreys
 from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
-from ltbench.results.tables import comparable, newest, selected
+from ltbench.results.rows import comparable, grouped, newest, selected
 from ltbench.results.words import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ltbench.results.rows import Rows
 
 GROUPS = ("many_accuracy", "medium_accuracy", "few_accuracy")
 CALIBRATION = ("ece", "nll", "brier")
 
 
-def chosen_methods(frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """The rows of these methods; UserError for one that has none."""
-    absent = sorted(set(methods) - set(frame["method"]))
-    if absent:
-        raise UserError(
-            f"no stored result of method {absent[0]!r}; there are: {', '.join(sorted(set(frame['method'])))}"
-        )
-    return frame[frame["method"].isin(methods)]
-
-
 def tail_card(
-    frame: pd.DataFrame,
+    results: Rows,
     dataset: str | None = None,
     protocol: str | None = None,
     *,
@@ -41,12 +31,12 @@ def tail_card(
     fmt: str = "table",
 ) -> str:
     """One table per comparable group: recall of each class with a 95 % Jeffreys interval, worst class, groups, ECE."""
-    kept = selected(frame, dataset, protocol, None, include_renamed)
+    kept = selected(results, dataset, protocol, None, include_renamed)
     return render([_card(group) for group in comparable(kept)], fmt)
 
 
 def rank_table(
-    frame: pd.DataFrame,
+    results: Rows,
     metric: str = "macro_f1",
     protocol: str | None = None,
     *,
@@ -54,16 +44,16 @@ def rank_table(
     fmt: str = "table",
 ) -> str:
     """Mean rank over the data sets of a protocol of the methods that have all of them, with Nemenyi's difference."""
-    kept = selected(frame, None, protocol, metric, include_renamed)
-    tables = [_ranks(group, str(name), metric) for name, group in kept.groupby("protocol")]
-    return render(tables, fmt)
+    kept = selected(results, None, protocol, metric, include_renamed)
+    groups = grouped(kept, lambda row: row["protocol"])
+    return render([_ranks(groups[name], name, metric) for name in sorted(groups)], fmt)
 
 
-def _card(group: pd.DataFrame) -> Table:
+def _card(group: Sequence[Mapping[str, Any]]) -> Table:
     latest, records, rows = newest(group), [], []
     names: list[str] = []
-    for method, cells in latest.groupby("method"):
-        results = [read_result(folder) for folder in cells["folder"]]
+    for method, cells in grouped(latest, lambda row: row["method"]).items():
+        results = [read_result(cell["folder"]) for cell in cells]
         first = results[0].data["data"]
         names = list(first.get("class_names") or map(str, range(len(results[0].metrics["per_class_recall"]))))
         recall = np.mean([r.metrics["per_class_recall"] for r in results], axis=0)
@@ -72,7 +62,7 @@ def _card(group: pd.DataFrame) -> Table:
         means = {key: float(np.mean([r.metrics[key] for r in results])) for key in (*GROUPS, *CALIBRATION)}
         worst = int(np.nanargmin(recall))
         records.append(
-            {"dataset": cells["dataset"].iloc[0], "method": method, "seeds": len(results), "worst": names[worst]}
+            {"dataset": cells[0]["dataset"], "method": method, "seeds": len(results), "worst": names[worst]}
             | means
             | {f"{name}_{key}": float(x[k]) for k, name in enumerate(names) for key, x in _parts(recall, low, high, n)}
         )
@@ -82,9 +72,7 @@ def _card(group: pd.DataFrame) -> Table:
         rows[-1] += [f"{means[key]:.3f}" for key in ("nll", "brier")]
         header = [f"{name} (n={int(k)})" for name, k in zip(names, n, strict=True)]
     order = np.argsort([-np.nanmin([r[f"{name}_recall"] for name in names]) for r in records], kind="stable")
-    title = (
-        f"{latest['dataset'].iloc[0]}, protocol {latest['protocol'].iloc[0]}: recall by class and calibration, percent"
-    )
+    title = f"{latest[0]['dataset']}, protocol {latest[0]['protocol']}: recall by class and calibration, percent"
     return Table(
         title,
         ["method", *header, "worst class", "many", "medium", "few", "ece", "nll", "brier"],
@@ -109,16 +97,19 @@ def _percent(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _ranks(group: pd.DataFrame, protocol: str, metric: str) -> Table:
-    table = newest_mean(group, metric)
-    complete = table.dropna(axis=1)
-    title = f"mean ranks by {metric}, protocol {protocol}, {len(table)} data sets: {', '.join(map(str, table.index))}"
-    if complete.shape[1] < 2:
+def _ranks(group: Sequence[Mapping[str, Any]], protocol: str, metric: str) -> Table:
+    means = means_by_dataset(group, metric)
+    everyone = sorted({method for scores in means.values() for method in scores})
+    complete = [m for m in everyone if all(m in scores for scores in means.values())]
+    title = f"mean ranks by {metric}, protocol {protocol}, {len(means)} data sets: {', '.join(means)}"
+    if len(complete) < 2:
         return Table(title, ["method", "mean rank"], [], [], ["fewer than two methods have all data sets"])
     higher = metric.rsplit(".", 1)[-1] not in LOWER_IS_BETTER
-    found = average_ranks(complete.to_numpy(), higher_is_better=higher)
+    found = average_ranks(
+        np.array([[scores[m] for m in complete] for scores in means.values()]), higher_is_better=higher
+    )
     order = np.argsort(found.ranks, kind="stable")
-    names = [str(complete.columns[i]) for i in order]
+    names = [complete[i] for i in order]
     ranks = [float(found.ranks[i]) for i in order]
     tied = [bool(rank - ranks[0] <= found.critical) for rank in ranks]
     rows = [[name, f"{rank:.2f}", "=" if t else ""] for name, rank, t in zip(names, ranks, tied, strict=True)]
@@ -138,14 +129,17 @@ def _ranks(group: pd.DataFrame, protocol: str, metric: str) -> Table:
         f"critical difference {found.critical:.2f} (Nemenyi, 5 %); = within it of the first; Friedman p = "
         f"{found.friedman_p:.3g}"
     ]
-    left = table.shape[1] - complete.shape[1]
+    left = len(everyone) - len(complete)
     notes += [f"{left} methods lack a data set and are left out"] if left else []
     return Table(title, ["method", "mean rank", ""], rows, records, notes)
 
 
-def newest_mean(group: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Mean over seeds of a metric, (data sets, methods), nan if absent; of each data set the largest table."""
-    largest = {str(g["dataset"].iloc[0]): g for g in sorted(comparable(group), key=len)}
-    import pandas as pd
+def means_by_dataset(group: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, float]]:
+    """Mean over seeds of a metric by data set and method, without nan; of each data set the largest table."""
+    largest = {str(rows[0]["dataset"]): rows for rows in sorted(comparable(group), key=len)}
+    return {name: _means(rows, metric) for name, rows in largest.items()}
 
-    return pd.DataFrame({name: newest(g).groupby("method")[metric].mean() for name, g in largest.items()}).T
+
+def _means(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
+    scores = grouped((row for row in newest(rows) if not math.isnan(row.get(metric, math.nan))), lambda r: r["method"])
+    return {method: statistics.fmean(row[metric] for row in cells) for method, cells in scores.items()}

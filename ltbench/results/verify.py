@@ -16,7 +16,8 @@ from ltbench.metrics import classification
 from ltbench.results.files import sha256
 from ltbench.results.pack import unpack
 from ltbench.results.record import FILES, PREDICTIONS, RESULT, SPLITS, Result, read_result
-from ltbench.results.store import cell_folders, counted
+from ltbench.results.store import counted
+from ltbench.results.walk import cell_folders
 
 TOLERANCE = 1e-6
 SELECTION_TOLERANCE = 0.02  # the score was measured in training, where a GPU may round differently

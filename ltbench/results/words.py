@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from ltbench.errors import UnknownName, UserError
 
 LOWER_IS_BETTER = ("ece", "nll", "brier", "fd", "kd", "nearest_ratio", "n_absent", "seconds")
 FEW_VALIDATION = 5  # images of a class
@@ -43,16 +40,6 @@ def table_title(record: Mapping[str, Any]) -> str:
         f"{record['dataset']}, protocol {record['protocol']}, weights {record['weights'] or 'none'}, "
         f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}, untuned defaults, percent"
     )
-
-
-def known(kind: str, name: str, offered: Iterable[Any]) -> None:
-    """Raise UserError, UnknownName for a metric, where no stored result has this name."""
-    names = sorted({str(value) for value in offered})
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        error = UnknownName if kind == "metric" else UserError
-        raise error(f"no stored result has the {kind} {name!r}.{hint} There are: {', '.join(names[:12])}")
 
 
 def marked(record: Mapping[str, Any], notes: list[str]) -> str:

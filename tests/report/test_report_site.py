@@ -16,7 +16,7 @@ from ltbench.errors import UserError
 from ltbench.report import build_report
 from ltbench.report.collect import collect
 from ltbench.results.record import read_result
-from ltbench.results.store import cell_folders
+from ltbench.results.walk import cell_folders
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from ltbench.errors import UnknownName, UserError
 from ltbench.metrics import jeffreys
 from ltbench.results import load_results, read_result
 from ltbench.results.published import load_published, published_score
+from ltbench.results.rows import chosen_methods
 from ltbench.results.tables import leaderboard, row_table, tables
-from ltbench.results.tail import chosen_methods, rank_table, tail_card
+from ltbench.results.tail import rank_table, tail_card
 
 
 @pytest.fixture
