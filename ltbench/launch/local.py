@@ -150,9 +150,9 @@ def run_job(
         lock = filelock.FileLock(folder / "lock")
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise Busy(
-            f"{job.cell} is being run by another process ({_holder(folder)}); wait for it, or use another --out"
-        ) from error
+        holder = _holder(folder)
+        text = f"{job.cell} is being run by another process ({holder}); wait for it, or use another --out"
+        raise Busy(text, holder) from error
     except OSError as error:
         raise LtbenchError(
             f"the result folder {folder} cannot be written ({error.strerror}); choose another with --out"

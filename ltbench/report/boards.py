@@ -131,7 +131,8 @@ def rankings(found: Sequence[Board]) -> list[tuple[str, list[str], Ranks]]:
 def _board(key: tuple[str, ...], entries: Sequence[Entry]) -> Board:
     import pandas as pd
 
-    table = tables(pd.DataFrame([e.row for e in entries]), metric=QUALITY, published=True, include_renamed=True)[0]
+    frame = pd.DataFrame([e.row for e in entries])  # statistics: their columns are not shown here
+    table = tables(frame, metric=QUALITY, published=True, include_renamed=True, statistics=False)[0]
     newest: dict[str, dict[int, Entry]] = defaultdict(dict)
     for entry in sorted(entries, key=lambda e: str(e.row["finished"] or "")):
         newest[entry.row["method"]][entry.row["seed"]] = entry
