@@ -181,12 +181,12 @@ def _reuse(job: Job, folder: Path, report: Report) -> Result:
     if damaged:
         raise CheckpointError(f"the stored result is damaged: {damaged[0]}. Compute it again with --force")
     stored = json.loads((folder / SPLITS).read_text()) if (folder / SPLITS).exists() else {}
-    parts = {"train": job.data.train.ids, "val": job.data.val.ids, "test": job.data.test.ids}
+    today = job.data.ids()
     for part in stored:
-        if sorted(stored[part]) != sorted(parts[part].tolist()):
+        if sorted(stored[part]) != sorted(today[part]):
             raise CheckpointError(
                 f"{folder} was made on another split: its {part} part ({len(stored[part])} images) is not today's "
-                f"({len(parts[part])}); groups or the split column of the data changed. Compute again with --force"
+                f"({len(today[part])}); groups or the split column of the data changed. Compute again with --force"
             )
     report(f"{job.cell}: already finished, reused ({folder})")
     return result
