@@ -16,7 +16,7 @@ class WrappingSampler(Sampler):
     base: an id, {name, ...options} or a sampler. A subclass that keeps a state of its own joins it to `state_dict`.
     """
 
-    def __init__(self, *, base: str | Mapping[str, Any] | Sampler = "instance") -> None:
+    def __init__(self, *, base: str | Mapping[str, Any] | Sampler) -> None:
         import ltbench
 
         self.base: Sampler = ltbench.build("sampler", base)
