@@ -58,4 +58,8 @@ class CheckpointError(LtbenchError):
 
 
 class Busy(LtbenchError):
-    """Another process is working on the same cell."""
+    """Another process, called `holder`, is working on the same cell."""
+
+    def __init__(self, text: str, holder: str) -> None:
+        super().__init__(text)
+        self.holder = holder

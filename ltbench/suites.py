@@ -37,6 +37,11 @@ class Suite:
     published: str = ""
     stands_for: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def only_controls(self) -> frozenset[str]:
+        """The methods of controls that are in no row."""
+        return frozenset(method for _, method in self.controls) - {method for _, method in self.rows}
+
     def split(self, known: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
         """Methods that exist, each once, and the rows whose method no plugin offers yet."""
         every = self.rows + self.controls

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 
@@ -229,7 +230,7 @@ def test_stored_results_on_the_command_line(cli, tmp_path):
     assert (status, "there is no" in err) == (2, True)
 
 
-@pytest.mark.parametrize("verb", [["leaderboard"], ["compare", "ce", "focal"]])
+@pytest.mark.parametrize("verb", [["leaderboard"], ["compare", "ce", "focal"], ["status"]])
 def test_a_results_folder_that_is_none(cli, tmp_path, verb):
     (tmp_path / "file").write_text("")
     for name, what in (("gone", "is missing"), ("file", "is a file")):
@@ -315,8 +316,28 @@ def test_sweep_skips_finished_cells(cli, tmp_path):
     assert "focal+" not in out
     assert "6 cells, 4 finished" in out
     assert "train, " not in second or second.count("reused") == 4
-    status, _, err = cli(*sweep, "--device", "cpu", "--seeds", "a-b")
-    assert (status, "--seeds needs numbers such as 0-4" in err) == (2, True)
+    for seeds, text in (("a-b", "--seeds needs numbers such as 0-4"), ("4-0", "the empty range 4-0; write 0-4\n")):
+        status, _, err = cli(*sweep, "--device", "cpu", "--seeds", seeds)
+        assert (status, text in err) == (2, True)
+
+
+def test_a_sweep_runs_each_cell_once_and_leaves_those_of_others(cli, tmp_path):
+    folder = cell_folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "lock.pid").write_text("4711")
+    sweep = ["sweep", "--methods", "ce", "ce", "--dataset", "digits-lt", "--seeds", "0,0-0", "--protocol", "quick"]
+    with filelock.FileLock(folder / "lock"):
+        status, _, err = cli(*sweep, "--device", "cpu", *SHORT)
+    assert (status, err.count("ce on digits-lt")) == (0, 1)
+    assert err.startswith("left to process 4711: ce on digits-lt, quick+epochs=2, seed 0\n")
+    assert "1 cell: 0 computed, 0 reused, 1 left to other processes, 0 failed" in err
+
+
+def test_the_cache_names_unfinished_fits(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path))
+    (tmp_path / "fits" / "0123456789").mkdir(parents=True)
+    status, out, _ = cli("cache", "list", out=None)
+    assert (status, out.splitlines()[2].split()) == (0, ["fit", "unfinished", "01234567", "0"])
 
 
 def test_ctrl_c_exits_with_130(cli, monkeypatch):

@@ -22,7 +22,7 @@ PLUGINS = {path.name for path in (ROOT.parent / "plugins").iterdir() if (path / 
 # Ids that the core names on purpose: what it uses itself, by the catalogue, with the reason.
 ALLOWED = {
     "engine/reference.py": {"standard", "instance", "ce"},  # a reference model is the protocol's own plain training
-    "recipe.py": {"standard", "instance"},  # the slots that a method leaves out
+    "recipe/slots.py": {"standard", "instance"},  # the slots that a method leaves out
     "launch/local.py": {"quick", "standard"},  # the default protocol
     "results/record.py": {"standard"},  # a column: the row was not renamed
     "results/rows.py": {"standard"},

@@ -96,10 +96,26 @@ def test_a_suite_of_unknown_methods(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "suite mine: every row names an unknown method" in err
 
 
-@pytest.mark.parametrize("words", [[], ["iois2024_table1", "--methods", "ce"]])
-def test_a_sweep_needs_a_suite_or_methods(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "got"),
+    [([], "--methods;"), (["iois2024_table1", "--methods", "ce"], "got both: iois2024_table1 and --methods ce;")],
+)
+def test_a_sweep_needs_a_suite_or_methods(words: list[str], got: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", *words, "--dataset", "digits-lt"]) == 2
-    assert "either a suite or --methods" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "either a suite or --methods" in err and got in err
+
+
+def test_a_dry_run_tells_controls_from_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = 'rows = [("One", "ce")]\ncontrols = [("Again", "ce"), ("Other", "focal")]\n'
+    (tmp_path / "mine.py").write_text(GOOD + rows)
+    assert main(["sweep", str(tmp_path / "mine.py"), "--seeds", "0", "--dry-run", "--out", str(tmp_path)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in lines[:4] if "-" not in line[0]] == [
+        ["kind", "method"],
+        ["row", "ce"],
+        ["control", "focal"],
+    ]
 
 
 def test_methods_need_a_data_set(capsys: pytest.CaptureFixture[str]) -> None:

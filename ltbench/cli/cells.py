@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ltbench.cli.arguments import Verb, out, where
+from ltbench.cli.arguments import Verb, existing, out, where
 from ltbench.errors import UserError
 from ltbench.plugins import plugins
 from ltbench.registry import nearest
@@ -68,7 +68,10 @@ def _sweep(args: argparse.Namespace) -> int:
             "--dataset is missing: ltbench sweep --methods M ... --dataset D ...; see: ltbench list dataset"
         )
     if (args.suite is None) == (args.methods is None):
-        raise UserError("a sweep needs either a suite or --methods; for example: ltbench sweep --methods ce focal ...")
+        got = f", got both: {args.suite} and --methods {' '.join(args.methods)}" if args.suite else ""
+        raise UserError(
+            f"a sweep takes either a suite or --methods{got}; for example: ltbench sweep --methods ce focal ..."
+        )
     suite = suites.load(args.suite) if args.suite else None
     known = plugins().registry.names("method")
     methods, absent = suite.split(known) if suite else (args.methods, [])
@@ -81,6 +84,7 @@ def _sweep(args: argparse.Namespace) -> int:
         raise UserError(f"suite {args.suite} names no data set; add some with --dataset D ...")
     return sweep(
         methods=methods,
+        controls=suite.only_controls if suite else (),
         datasets=datasets,
         protocol=args.protocol or (suite.protocol if suite else None),
         seeds=_seeds(args.seeds or (suite.seeds if suite else "0")),
@@ -98,7 +102,10 @@ def _seeds(text: str) -> list[int]:
     try:
         for part in text.split(","):
             first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last if dash else first) + 1)
+            low, high = int(first), int(last if dash else first)
+            if low > high:
+                raise UserError(f"--seeds has the empty range {part.strip()}; write {high}-{low}")
+            seeds += range(low, high + 1)
     except ValueError:
         raise UserError(f"--seeds needs numbers such as 0-4 or 0,2,5, got {text!r}") from None
     return seeds
@@ -109,6 +116,6 @@ def _status(args: argparse.Namespace) -> int:
 
     from ltbench.results.store import status
 
-    rows = [{k: v for k, v in row.items() if k != "folder"} for row in status(args.out)]
+    rows = [{k: v for k, v in row.items() if k != "folder"} for row in status(existing(args.out))]
     print(tabulate(rows, headers="keys") if rows else f"no cells below {args.out}")
     return 0

@@ -30,7 +30,7 @@ def inspect_table(dataset: Dataset, root: Path) -> dict[str, Any]:
     twins = [rows for rows in groups.values() if len(rows) > 1]
     part = _parts(dataset, table)
     across = [rows for rows in twins if len(set(part[rows].tolist()) - {-1}) > 1]
-    contradictory = [rows for rows in twins if len(set(labels[rows].tolist())) > 1]
+    contradictory = [rows for rows in twins if len(set(labels[rows].tolist()) - {-1}) > 1]
     return {
         "images": len(table),
         "counts": np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist(),

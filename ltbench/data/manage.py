@@ -52,13 +52,16 @@ def status(datasets: Mapping[str, Dataset], root: Path) -> list[dict[str, Any]]:
 
 
 def fetch(dataset: Dataset, root: Path) -> dict[str, Any]:
-    """Download unless it is there; FetchNotAllowed with the steps where a person has to act."""
+    """Download unless it is there; FetchNotAllowed with the steps where a person has to act.
+
+    path: where the data are, "" for a data set that needs no files. fetched: whether they were downloaded now.
+    """
     found = places(dataset, root)
     here = next((p for p in found if p.exists()), None)
     if here is None:
         dataset.fetch(root)
-        here = next((p for p in found if p.exists()), root)
-        return {"name": name_of(dataset), "path": str(here), "fetched": True}
+        here = next((p for p in found if p.exists()), None)
+        return {"name": name_of(dataset), "path": str(here or (root if found else "")), "fetched": bool(found)}
     return {"name": name_of(dataset), "path": str(here), "fetched": False}
 
 
@@ -68,6 +71,8 @@ def import_data(source: Path, dataset: Dataset, root: Path) -> Path:
     if not found:
         raise DataError(f"data set {name_of(dataset)!r} needs no files; there is nothing to import")
     target = found[0]
+    if not source.exists():
+        raise DataError(f"there is no {source}; name the publisher's folder or archive of {name_of(dataset)}")
     if target.exists():
         raise DataError(f"{target} exists already; delete it first, then import {source} again")
     scratch = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
@@ -93,7 +98,7 @@ def import_data(source: Path, dataset: Dataset, root: Path) -> Path:
 
 def check(dataset: Dataset, root: Path) -> dict[str, Any]:
     """Counts against the official ones, undecodable files, exact duplicates, duplicates across the parts of the default
-    split, contradictory labels; "ok" is False where counts differ or a file does not decode."""
+    split, contradictory labels; problems: all of these in words but duplicates within one part."""
     found = inspect_table(dataset, root)
     official = (dataset.official_counts or {}).get("all")
     counts_ok = official is None or list(official) == found["counts"]
@@ -104,8 +109,20 @@ def check(dataset: Dataset, root: Path) -> dict[str, Any]:
         "official": list(official) if official else None,
         "counts_ok": counts_ok,
         **found,
-        "ok": counts_ok and not found["undecodable"],
+        "problems": _problems(counts_ok, found),
     }
+
+
+def _problems(counts_ok: bool, found: Mapping[str, Any]) -> list[str]:
+    wrong = {
+        "files that are no images": len(found["undecodable"]),
+        "groups of identical images in several parts of the split": len(found["duplicates_across_splits"]),
+        "groups of identical images with different labels": len(found["contradictory"]),
+    }
+    return [
+        *([] if counts_ok else ["images per class differ from the published"]),
+        *(f"{what}: {number}" for what, number in wrong.items() if number),
+    ]
 
 
 def _size(path: Path) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,29 @@ class Prepared:
     content: str
     warnings: tuple[str, ...]
     pool: Callable[[Sequence[str]], ImagePool]
+
+    @property
+    def parts(self) -> dict[str, ImageTable]:
+        """The three tables by name."""
+        return {part: getattr(self, part) for part in PARTS}
+
+    def ids(self) -> dict[str, list[str]]:
+        """The ids of each part, in order."""
+        return {part: table.ids.tolist() for part, table in self.parts.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """What the record of a cell says of its data."""
+        parts, classes = self.parts, len(self.class_names)
+        counts = {p: np.bincount(table.labels, minlength=classes).tolist() for p, table in parts.items()}
+        return {
+            "content": self.content,
+            "sizes": {part: len(table) for part, table in parts.items()},
+            "class_names": list(self.class_names),
+            **{f"{part}_counts": numbers for part, numbers in counts.items()},
+            "split": {"scheme": self.splits.scheme, "seed": self.splits.seed},
+            "validation_is_test": self.splits.validation_is_test,
+            "notes": list(self.splits.notes),
+        }
 
 
 def prepare(

@@ -24,7 +24,7 @@ from ltbench.features import cached
 from ltbench.interfaces import GenerationRecord, ImageTable, PredictionRecord
 from ltbench.models.images import resize_images
 from ltbench.results.files import atomic_write
-from ltbench.results.record import SCHEMA, Result, write_result
+from ltbench.results.record import SCHEMA, SPLITS, Result, write_result
 
 PACKAGES = ("torch", "torchvision", "timm", "diffusers", "numpy", "scikit-learn", "scipy", "pandas", "pillow")
 
@@ -47,14 +47,13 @@ def finish(run: Run, cell: Cell, data: Prepared, selected: dict[str, Any], warni
         real = resize_images(context.train.images, run.size)
         draw_samples(folder / "samples.png", resize_images(pool.images, run.size), pool.labels, real, context)
         _provenance(folder / "synthetic.csv", pool)
-    parts = {"train": context.train.ids, "val": data.val.ids, "test": data.test.ids}
-    atomic_write(folder / "splits.json", json.dumps({part: ids.tolist() for part, ids in parts.items()}))
+    atomic_write(folder / SPLITS, json.dumps(data.ids()))
     record = {
         "schema": SCHEMA,
         "ltbench": ltbench.__version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cell": cell.as_dict(),
-        "data": _data_facts(context, data),
+        "data": data.facts(),
         "selection": {
             "split": "test" if data.splits.validation_is_test else "val",
             "metric": run.protocol["select"],
@@ -136,21 +135,6 @@ def _provenance(path: Path, pool: Pool) -> None:
     lines = ["index,label,generator,generated_at,fit,stream,guide"]
     lines += [",".join([str(i), str(label), *facts]) for i, label in enumerate(pool.labels)]
     atomic_write(path, "\n".join(lines) + "\n")
-
-
-def _data_facts(context: CellContext, data: Prepared) -> dict[str, Any]:
-    classes = context.task.num_classes
-    parts = {"train": context.train, "val": data.val, "test": data.test}
-    counts = {f"{part}_counts": np.bincount(table.labels, minlength=classes).tolist() for part, table in parts.items()}
-    return {
-        "content": data.content,
-        "sizes": {part: len(table) for part, table in parts.items()},
-        "class_names": list(data.class_names),
-        **counts,
-        "split": {"scheme": data.splits.scheme, "seed": data.splits.seed},
-        "validation_is_test": data.splits.validation_is_test,
-        "notes": list(data.splits.notes),
-    }
 
 
 def _cost(run: Run) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from ltbench.interfaces.generator import Generator, Guide
 from ltbench.interfaces.loss import Loss
 from ltbench.interfaces.metric import GenerationRecord, Metric, PredictionRecord
 from ltbench.interfaces.sampler import ClassSampler, EpochPlan, EpochView, Feedback, Sampler, in_batches
+from ltbench.interfaces.wrapping import WrappingSampler
 
 __all__ = [
     "Batch",
@@ -32,5 +33,6 @@ __all__ = [
     "Stage",
     "Stateful",
     "Task",
+    "WrappingSampler",
     "in_batches",
 ]

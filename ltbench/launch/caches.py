@@ -21,7 +21,7 @@ def entries() -> list[dict[str, Any]]:
     rows = []
     for folder in sorted((cache_root() / "fits").glob("*")):
         info = folder / "info.json"
-        facts = json.loads(info.read_text()) if info.exists() else {"phase": "unfinished", "seconds": float("nan")}
+        facts = json.loads(info.read_text()) if info.exists() else {"phase": "unfinished", "seconds": None}
         row = {"kind": "fit", "what": facts["phase"], "id": folder.name[:8], "seconds": facts["seconds"]}
         rows.append({**row, "MB": _size(folder) / 1e6})
     tables = cache_root() / "tables"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def run_data_command(args: argparse.Namespace) -> int:
         raise UserError(f"which data set? ltbench data {args.action} NAME; see ltbench list dataset")
     (dataset,) = _datasets(args.dataset).values()
     if args.action == "fetch":
-        _lines(manage.fetch(dataset, root))
+        print(_fetched(args.dataset, manage.fetch(dataset, root)))
         return 0
     if args.action == "import":
         if args.source is None:
@@ -48,10 +49,14 @@ def run_data_command(args: argparse.Namespace) -> int:
         print(f"imported into {manage.import_data(Path(args.source), dataset, root)}")
         return 0
     report = manage.check(dataset, root)
-    _lines(report)
-    return 0 if report.get("ok", True) else 1
-
-
-def _lines(facts: dict[str, Any]) -> None:
-    for key, value in facts.items():
+    problems = report.pop("problems")
+    for key, value in report.items():
         print(f"{key.replace('_', ' ')}: {value}")
+    print(f"problems: {'; '.join(problems) or 'none'}")
+    return 1 if problems else 0
+
+
+def _fetched(name: str, facts: Mapping[str, Any]) -> str:
+    if not facts["path"]:
+        return f"{name} names no files below the data root: nothing is left to fetch"
+    return f"fetched {name} into {facts['path']}" if facts["fetched"] else f"{name} is there already: {facts['path']}"

@@ -77,22 +77,13 @@ def _cell(job: Job, method: str, seed: int, digest: str) -> Cell:
 
 def _write(folder: Path, cell: Cell, job: Job, probs: np.ndarray) -> Result:
     data, classes = job.data, len(job.data.class_names)
-    parts = {"train": data.train, "val": data.val, "test": data.test}
     metrics = classification(data.test.labels, probs, data.train_counts)
     warnings = [*metrics.pop("warnings"), *data.warnings]
     record = {
         "ltbench": ltbench.__version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cell": cell.as_dict(),
-        "data": {
-            "content": data.content,
-            "sizes": {part: len(table) for part, table in parts.items()},
-            "class_names": list(data.class_names),
-            **{f"{part}_counts": np.bincount(table.labels, minlength=classes) for part, table in parts.items()},
-            "split": {"scheme": data.splits.scheme, "seed": data.splits.seed},
-            "validation_is_test": data.splits.validation_is_test,
-            "notes": list(data.splits.notes),
-        },
+        "data": data.facts(),
         "selection": {"split": "unknown"},
         "metrics": {"test": metrics},
         "weights": cell.recipe["protocol"]["weights"],
@@ -101,6 +92,6 @@ def _write(folder: Path, cell: Cell, job: Job, probs: np.ndarray) -> Result:
         "warnings": sorted({*warnings, "external: training, selection and cost are the word of foreign code"}),
     }
     atomic_write(folder / CONFIG, to_json(cell.recipe))
-    atomic_write(folder / SPLITS, json.dumps({part: table.ids.tolist() for part, table in parts.items()}))
+    atomic_write(folder / SPLITS, json.dumps(data.ids()))
     none = {"val_ids": np.zeros(0, str), "val_y_true": np.zeros(0, int), "val_probs": np.zeros((0, classes))}
     return write_result(folder, record, {"ids": data.test.ids, "y_true": data.test.labels, "probs": probs, **none})

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ltbench.errors import UserError
+from ltbench.errors import LtbenchError, UserError
 from ltbench.launch.local import Report, gather, open_context, say
 from ltbench.results.files import atomic_write, to_json
 
@@ -71,12 +72,13 @@ def generate(
 
     Guided generators are steered by the reference classifier. Started by torchrun or `accelerate launch`, all processes
     fit and the first one draws. A killed call, made again, resumes the fit and draws the same images. UserError where
-    `out` holds files of anything else.
+    `out` holds files of anything else, LtbenchError where it cannot be written.
     """
     from ltbench.engine import processes
 
     if out.exists() and (not out.is_dir() or any(path.name != UNFINISHED for path in out.iterdir())):
         raise UserError(f"{out} is not an empty folder; name a new one with --out, or remove it")
+    _check_writable(out)
     processes.join(device)  # behind the look at the folder, which the first process fills
     try:
         job = gather({"generator": generator}, dataset, protocol, seed, overrides or {}, data_root, device)
@@ -115,6 +117,16 @@ def generate(
     }
     _write(out, images, labels, names, facts, to_json(about))
     return f"asked {wanted.sum()} images, kept {kept.sum()}: {out}"
+
+
+def _check_writable(out: Path) -> None:
+    """LtbenchError where no file can be made in `out`, or in the folder that will hold it; leaves nothing behind."""
+    try:
+        above = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=above):
+            pass
+    except OSError as error:
+        raise LtbenchError(f"{out} cannot be written ({error.strerror}); choose another with --out") from error
 
 
 def _draw(built: Any, wanted: np.ndarray, context: Any) -> tuple[np.ndarray, np.ndarray, str]:

@@ -150,9 +150,9 @@ def run_job(
         lock = filelock.FileLock(folder / "lock")
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise Busy(
-            f"{job.cell} is being run by another process ({_holder(folder)}); wait for it, or use another --out"
-        ) from error
+        holder = _holder(folder)
+        text = f"{job.cell} is being run by another process ({holder}); wait for it, or use another --out"
+        raise Busy(text, holder) from error
     except OSError as error:
         raise LtbenchError(
             f"the result folder {folder} cannot be written ({error.strerror}); choose another with --out"
@@ -181,12 +181,12 @@ def _reuse(job: Job, folder: Path, report: Report) -> Result:
     if damaged:
         raise CheckpointError(f"the stored result is damaged: {damaged[0]}. Compute it again with --force")
     stored = json.loads((folder / SPLITS).read_text()) if (folder / SPLITS).exists() else {}
-    parts = {"train": job.data.train.ids, "val": job.data.val.ids, "test": job.data.test.ids}
+    today = job.data.ids()
     for part in stored:
-        if sorted(stored[part]) != sorted(parts[part].tolist()):
+        if sorted(stored[part]) != sorted(today[part]):
             raise CheckpointError(
                 f"{folder} was made on another split: its {part} part ({len(stored[part])} images) is not today's "
-                f"({len(parts[part])}); groups or the split column of the data changed. Compute again with --force"
+                f"({len(today[part])}); groups or the split column of the data changed. Compute again with --force"
             )
     report(f"{job.cell}: already finished, reused ({folder})")
     return result

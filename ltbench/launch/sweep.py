@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,17 +38,19 @@ def sweep(
     device: str,
     workers: int,
     dry_run: bool = False,
+    controls: Collection[str] = (),
 ) -> int:
-    """Run every cell, seeds outermost so that each method has a row early; returns the exit status.
+    """Run every cell once, seeds outermost so that each method has a row early; returns the exit status.
 
     A failed cell is reported and the others go on; cells that another process holds are left to it.
-    dry_run: print the cells and whether each is finished, and run none.
+    dry_run: print the cells and whether each is finished, and run none. controls: the methods among them that are no
+    rows of the suite's table; the print tells them apart.
     """
     if not seeds:
         raise UserError("no seeds to run; --seeds needs numbers such as 0-4 or 0,2,5")
     if workers < 1:
         raise UserError(f"--workers must be at least 1, got {workers}")
-    cells = [Wanted(m, d, s) for d in datasets for s in seeds for m in methods]
+    cells = list(dict.fromkeys(Wanted(m, d, s) for d in datasets for s in seeds for m in methods))
     for m in dict.fromkeys(methods):  # a wrong name stops the sweep before its first cell
         for d in dict.fromkeys(datasets):
             from ltbench.launch.local import default_protocol
@@ -56,7 +58,7 @@ def sweep(
 
             resolve(m, d, protocol or default_protocol(device, overrides.get("weights")), seeds[0], overrides)
     if dry_run:
-        print(_listed(cells, protocol, overrides, out, data_root, device))
+        print(_listed(cells, controls, protocol, overrides, out, data_root, device))
         return 0
     if workers > 1:
         return _spawn(workers, out)
@@ -69,7 +71,7 @@ def sweep(
             done += fresh
         except Busy as error:
             busy += 1
-            say(str(error))
+            say(f"left to {error.holder}: {job.cell}")
         except LtbenchError as error:
             failed.append(f"{wanted.method} on {wanted.dataset}, seed {wanted.seed}: {error}")
             say(f"failed: {failed[-1]}")
@@ -88,6 +90,7 @@ def sweep(
 
 def _listed(
     cells: Sequence[Wanted],
+    controls: Collection[str],
     protocol: str | None,
     overrides: Mapping[str, Any],
     out: Path,
@@ -102,9 +105,10 @@ def _listed(
         folder = cell.folder(out)
         finished += (folder / RESULT).exists()
         state = "finished" if (folder / RESULT).exists() else "unfinished" if (folder / CONFIG).exists() else "to run"
-        rows.append((cell.method, cell.dataset, cell.protocol, wanted.seed, state))
-    table = tabulate(rows, headers=("method", "dataset", "protocol", "seed", "state"))
-    return f"{table}\n\n{counted(len(cells), 'cell')}, {finished} finished"
+        kind = {"kind": "control" if wanted.method in controls else "row"} if controls else {}
+        names = {"method": cell.method, "dataset": cell.dataset, "protocol": cell.protocol, "seed": wanted.seed}
+        rows.append({**kind, **names, "state": state})
+    return f"{tabulate(rows, headers='keys')}\n\n{counted(len(cells), 'cell')}, {finished} finished"
 
 
 def _spawn(workers: int, out: Path) -> int:

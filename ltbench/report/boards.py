@@ -15,7 +15,7 @@ import numpy as np
 
 from ltbench.report.collect import Entry
 from ltbench.report.plots import Point, front
-from ltbench.report.ranks import Ranks, average_ranks
+from ltbench.report.ranks import Ranks, ranked
 from ltbench.results.render import Table
 from ltbench.results.rows import age
 from ltbench.results.tables import tables
@@ -123,14 +123,15 @@ def rankings(found: Sequence[Board]) -> list[tuple[str, list[str], Ranks]]:
     for protocol, by_dataset in chosen.items():
         scores = [{p.method: p.quality for p in b.points if math.isfinite(p.quality)} for b in by_dataset.values()]
         shared = sorted(set.intersection(*map(set, scores)))
-        ranks = average_ranks(shared, np.array([[score[m] for m in shared] for score in scores]))
+        ranks = ranked(shared, np.array([[score[m] for m in shared] for score in scores]))
         if ranks:
             result.append((protocol, [board.title for board in by_dataset.values()], ranks))
     return result
 
 
 def _board(key: tuple[str, ...], entries: Sequence[Entry]) -> Board:
-    table = tables([e.row for e in entries], metric=QUALITY, published=True, include_renamed=True)[0]
+    rows = [entry.row for entry in entries]  # statistics: their columns are not shown here
+    table = tables(rows, metric=QUALITY, published=True, include_renamed=True, statistics=False)[0]
     newest: dict[str, dict[int, Entry]] = defaultdict(dict)
     for entry in sorted(entries, key=lambda e: age(e.row)):
         newest[entry.row["method"]][entry.row["seed"]] = entry

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from ltbench.metrics.ranking import pareto_front
 from ltbench.report.ranks import Ranks
 from ltbench.report.svg import Scale, axes, clipped, element, figure, line, padded, path, text
 
@@ -23,12 +24,9 @@ class Point(NamedTuple):
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other one beats in cost without losing quality, in order of cost."""
-    best: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cost, -p.quality, p.method)):
-        if not best or point.quality > best[-1].quality:
-            best.append(point)
-    return best
+    """The points on the Pareto front, in order of cost."""
+    chosen = pareto_front([p.cost for p in points], [p.quality for p in points])
+    return sorted((p for p, best in zip(points, chosen, strict=True) if best), key=lambda p: (p.cost, p.method))
 
 
 def pareto(points: Sequence[Point], quality: str, title: str) -> Markup | None:

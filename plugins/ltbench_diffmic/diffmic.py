@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from ltbench_longtail.parts import follow, slow_twin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltbench.errors import NonFinite, UserError
 from ltbench.interfaces import Batch, Batches, Classifier, Context, Stage
 from ltbench.models.standard import input_channels, normalisation, normalised
+from ltbench.models.twins import follow, slow_twin
 from ltbench_diffmic.chain import Plan, alpha_bars, antithetic, forward
 from ltbench_diffmic.denoiser import Denoiser
 from ltbench_diffmic.discrepancy import mmd

@@ -6,10 +6,10 @@ import math
 from typing import NamedTuple
 
 import torch
-from ltbench_longtail.gmic import GatedAttention, crops, regions
 from torch import Tensor, nn
 
 from ltbench.errors import UserError
+from ltbench.models.regions import GatedAttention, crops, regions
 from ltbench_diffmic.trunk import Trunk, full
 
 EPS = 1e-8  # added to the range of a saliency map, so that a flat one becomes 0

@@ -1,6 +1,6 @@
 """The denoised label vectors of a finished diffmic cell over its steps, as t-SNE maps (the paper's figure 3).
 
-python -m ltbench_diffmic.trajectories CELL_DIR --out trajectories.png
+python -m ltbench_diffmic.trajectories CELL_DIR [--out FILE]
 """
 
 from __future__ import annotations
@@ -54,18 +54,19 @@ def draw(states: np.ndarray, labels: np.ndarray, names: tuple[str, ...], path: P
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw the map of one cell; 2 for a cell that cannot be drawn."""
+    """Draw the map of one cell and print where the picture is; 2 for a cell that cannot be drawn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cell", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("trajectories.png"))
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: CELL_DIR/trajectories.png")
     parser.add_argument("--data-root")
     args = parser.parse_args(argv)
+    path = args.out or args.cell / "trajectories.png"
     try:
-        draw(*states_of(args.cell, args.data_root), args.out)
+        draw(*states_of(args.cell, args.data_root), path)
     except (LtbenchError, OSError) as error:
         print(f"trajectories: {error}", file=sys.stderr)
         return 2
-    print(args.out)
+    print(path)
     return 0
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context, Loss
+from ltbench.models.twins import follow, slow_twin
 from ltbench.options import number, whole
 from ltbench_longtail.parts import (
     BranchedClassifier,
@@ -18,8 +19,6 @@ from ltbench_longtail.parts import (
     Projector,
     Queue,
     contrast,
-    follow,
-    slow_twin,
 )
 
 HCM = ("restrict", "multiply")

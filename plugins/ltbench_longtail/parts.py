@@ -1,8 +1,7 @@
-"""What several systems share: heads on one backbone, projectors, queues, slow twins, priors, contrast."""
+"""What several systems share: heads on one backbone, projectors, queues, priors, contrast."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -80,18 +79,6 @@ class Projector(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """float32 whatever the precision of x."""
         return F.normalize(super().forward(x).float(), dim=1)
-
-
-def slow_twin(net: nn.Module) -> nn.Module:
-    """A copy that no gradient reaches; `follow` moves it."""
-    return copy.deepcopy(net).requires_grad_(False)
-
-
-@torch.no_grad()
-def follow(twin: nn.Module, net: nn.Module, momentum: float) -> None:
-    """twin <- momentum * twin + (1 - momentum) * net, parameters only. He et al. 2020, equation 2."""
-    for slow, fast in zip(twin.parameters(), net.parameters(), strict=True):
-        slow.lerp_(fast, 1 - momentum)
 
 
 class Queue(nn.Module):

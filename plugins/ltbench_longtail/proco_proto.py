@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch, Context
+from ltbench.models.twins import follow, slow_twin
 from ltbench.options import number, whole
-from ltbench_longtail.parts import BranchedClassifier, Projector, Queue, contrast, follow, slow_twin
+from ltbench_longtail.parts import BranchedClassifier, Projector, Queue, contrast
 
 PAPER_QUEUE = 1024
 

@@ -83,6 +83,8 @@ BREAST2025: dict[str, Any] = {
     "datasets": {},
 }
 
+APTOS_AUGMENT = {"flip": True, "vertical_flip": True, "rotation": 30, "shift": 0}
+
 DIFFMIC2023: dict[str, Any] = {
     **QUICK,
     "image_size": 224,
@@ -98,10 +100,7 @@ DIFFMIC2023: dict[str, Any] = {
     "augment": {"flip": True, "rotation": 30, "shift": 0},
     "tier": "paper",
     "datasets": {
-        "aptos": {
-            "split": "column:diffmic_split",
-            "augment": {"flip": True, "vertical_flip": True, "rotation": 30, "shift": 0},
-        },
+        "aptos": {"split": "column:diffmic_split", "augment": APTOS_AUGMENT},
         "ham10000": {"split": "column:diffmic_split"},
     },
 }
@@ -110,10 +109,7 @@ DIFFMIC2023_AS_RELEASED: dict[str, Any] = {
     **DIFFMIC2023,
     "select": "accuracy",
     "datasets": {
-        "aptos": {
-            "split": "released:diffmic_split",
-            "augment": {"flip": True, "vertical_flip": True, "rotation": 30, "shift": 0},
-        },
+        "aptos": {"split": "released:diffmic_split", "augment": APTOS_AUGMENT},
         "ham10000": {"split": "released:diffmic_split"},
     },
 }

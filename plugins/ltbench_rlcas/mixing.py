@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-import ltbench
 from ltbench.errors import UserError
-from ltbench.interfaces import EpochPlan, EpochView, Feedback, Sampler
+from ltbench.interfaces import EpochPlan, EpochView, Feedback, Sampler, WrappingSampler
 from ltbench.options import whole
 
 
@@ -61,7 +60,7 @@ def real_plan(base: Sampler, view: EpochView, feedback: Feedback, passes: int, r
     return EpochPlan(np.concatenate([plan.rows for plan in found]), np.concatenate([plan.sizes for plan in found]))
 
 
-class MixedBatches(Sampler):
+class MixedBatches(WrappingSampler):
     """Each batch is one of the base's over the real images and `per_class` times C images of the whole pool.
 
     The pool is shuffled and cycled without regard to class, so its composition decides; an empty pool adds nothing.
@@ -69,29 +68,11 @@ class MixedBatches(Sampler):
     """
 
     def __init__(self, *, per_class: int = 2, base: str | Mapping[str, Any] | Sampler = "instance") -> None:
+        super().__init__(base=base)
         self.per_class = whole("sampler.per_class", per_class, example=2)
-        self.base: Sampler = ltbench.build("sampler", base)
-        self.needs = frozenset(self.base.needs)
-        self.uses_class_counts = self.base.uses_class_counts
-
-    def setup(self, *, class_counts: np.ndarray, total_epochs: int) -> None:
-        self.base.setup(class_counts=class_counts, total_epochs=total_epochs)
 
     def plan(self, view: EpochView, feedback: Feedback, rng: np.random.Generator) -> list[EpochPlan]:
         plan = real_plan(self.base, view, feedback, 1, rng)
         pool, batches = np.flatnonzero(view.synthetic), len(plan.sizes)
         each = self.per_class * view.num_classes if len(pool) else 0
         return [append(plan, cycled(pool, each * batches, rng).reshape(batches, each))]
-
-    def observe(self, scores: Sequence[float], best: int) -> None:
-        self.base.observe(scores, best)
-
-    def notes(self) -> dict[str, Any]:
-        """Those of the base."""
-        return self.base.notes()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"base": self.base.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.base.load_state_dict(state["base"])

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-import ltbench
 from ltbench.errors import DataError, UserError
-from ltbench.interfaces import EpochPlan, EpochView, Feedback, Sampler
+from ltbench.interfaces import EpochPlan, EpochView, Feedback, Sampler, WrappingSampler
 from ltbench.options import choice, number, whole
 from ltbench_rlcas.agents import Agents, moved, rewards_of, sampled
 from ltbench_rlcas.mixing import append, by_class, pools, real_plan
@@ -18,7 +17,7 @@ MOST = 2000  # images a class in a pool whose size follows the data
 CAP = 4  # synthetic images of a batch, in real ones
 
 
-class RLCAS(Sampler):
+class RLCAS(WrappingSampler):
     """Reinforcement-learned class-adaptive sampling (MICCAI 2025, Breast-LT-GenAug, section 2.3).
 
     An epoch draws k joint moves of the state s (C,), synthetic images per class and batch; each becomes a candidate
@@ -74,19 +73,16 @@ class RLCAS(Sampler):
                 f"sampler.k={k} candidates of a fixed mix in a shared order are one and the same; "
                 "--set sampler.k=1, or --set sampler.order=independent"
             )
-        self.base: Sampler = ltbench.build("sampler", base)
-        self.needs = frozenset(self.base.needs)
-        self.uses_class_counts = self.base.uses_class_counts
+        super().__init__(base=base)
         self.agents: Agents | None = None
         self._notes: dict[str, Any] = {}
 
     def setup(self, *, class_counts: np.ndarray, total_epochs: int) -> None:
-        self.class_counts = np.asarray(class_counts)
-        classes = len(self.class_counts)
+        classes = len(class_counts)
         if classes < 2:
             raise UserError(f"rl-cas needs at least 2 classes to choose among, got {classes}; use another data set")
         self.state = np.full(classes, self.start, dtype=np.int64)
-        self.base.setup(class_counts=class_counts, total_epochs=total_epochs)
+        super().setup(class_counts=class_counts, total_epochs=total_epochs)
 
     def synthetic_counts(self, feedback: Feedback) -> np.ndarray | None:
         if self.k > 1 or self.agents_kind == "learned":
@@ -146,23 +142,23 @@ class RLCAS(Sampler):
             learned = self.agents.learn(self.state, self.actions, rewards)
             self._notes |= {"baseline": self.agents.baseline, "learned": int(learned)}
         self.state = self.proposed[best].copy()
-        self.base.observe(scores, best)
+        super().observe(scores, best)
 
     def notes(self) -> dict[str, Any]:
         """state (C,) kept for the next epoch; probs (C, 3) that drew the moves (K, C); rewards (K,) and how many of the
         candidates were duplicates; baseline, and whether the agents learned."""
-        return {**self.base.notes(), **self._notes}
+        return {**super().notes(), **self._notes}
 
     def state_dict(self) -> dict[str, Any]:
         agents = None if self.agents is None else self.agents.state_dict()
-        return {"state": self.state, "agents": agents, "base": self.base.state_dict()}
+        return {**super().state_dict(), "state": self.state, "agents": agents}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.state = np.asarray(state["state"], dtype=np.int64)
         if state["agents"] is not None:
             self.agents = self._new_agents(0)
             self.agents.load_state_dict(state["agents"])
-        self.base.load_state_dict(state["base"])
+        super().load_state_dict(state)
 
 
 def _check_rewards(val_counts: np.ndarray) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ltbench.errors import UserError
-from ltbench.interfaces import EpochPlan, EpochView, Feedback, Sampler
+from ltbench.interfaces import Sampler, WrappingSampler
 
 
 def largest_remainder(weights: np.ndarray, total: int) -> np.ndarray:
@@ -50,7 +50,7 @@ def _check_ratio(ratio: Any) -> None:
         )
 
 
-class QuotaSampler(Sampler):
+class QuotaSampler(WrappingSampler):
     """Synthetic images by quota, the drawn rows by another sampler.
 
     total: images over all classes; where it is None, `ratio` times the number of real training images.
@@ -66,23 +66,18 @@ class QuotaSampler(Sampler):
         base: str | Mapping[str, Any] | Sampler = "instance",
         rounding: str = "largest-remainder",
     ) -> None:
-        import ltbench
-
         _check_total(total)
         _check_ratio(ratio)
         if total is None and ratio is None:
             raise UserError("the number of synthetic images is not set: --set sampler.total=N or sampler.ratio=0.2")
         if rounding not in ROUNDING:
             raise UserError(f"sampler.rounding must be one of {', '.join(ROUNDING)}, got {rounding!r}")
+        super().__init__(base=base)
         self.total, self.ratio, self.rounding = total, ratio, rounding
-        self.base: Sampler = ltbench.build("sampler", base)
-        self.needs = frozenset(self.base.needs)
-        self.uses_class_counts = self.base.uses_class_counts
 
     def setup(self, *, class_counts: np.ndarray, total_epochs: int) -> None:
-        self.class_counts = np.asarray(class_counts)
+        super().setup(class_counts=class_counts, total_epochs=total_epochs)
         self.quota = int(self.total) if self.total is not None else self._from_ratio()
-        self.base.setup(class_counts=class_counts, total_epochs=total_epochs)
 
     def _from_ratio(self) -> int:
         assert self.ratio is not None
@@ -91,19 +86,3 @@ class QuotaSampler(Sampler):
     def split(self, weights: np.ndarray) -> np.ndarray:
         """The quota shared out in proportion to weights (C,), int64 (C,)."""
         return ROUNDING[self.rounding](weights, self.quota)
-
-    def plan(self, view: EpochView, feedback: Feedback, rng: np.random.Generator) -> list[EpochPlan]:
-        return self.base.plan(view, feedback, rng)
-
-    def observe(self, scores: Sequence[float], best: int) -> None:
-        self.base.observe(scores, best)
-
-    def notes(self) -> dict[str, Any]:
-        """Those of the base."""
-        return self.base.notes()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"base": self.base.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.base.load_state_dict(state["base"])

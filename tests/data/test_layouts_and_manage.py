@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ltbench.cli import main
 from ltbench.data import manage
 from ltbench.data.folders import FolderDataset
 from ltbench.data.layouts import read_layout
@@ -199,10 +200,11 @@ def test_import_status_and_check(tmp_path):
     report = manage.check(Skin(), root)
     assert report["counts"] == [20, 21]
     assert not report["counts_ok"]
-    assert not report["ok"]
     assert len(report["duplicates"]) == 2
     assert len(report["contradictory"]) == 2
     assert report["duplicates_across_splits"] == []
+    differ, labels = "images per class differ from the published", "groups of identical images with different labels: 2"
+    assert report["problems"] == [differ, labels]
     with pytest.raises(DataError, match="exists already"):
         manage.import_data(source, Skin(), root)
     assert [p.name for p in root.iterdir()] == ["skin"]
@@ -224,6 +226,40 @@ def test_check_finds_damage_and_leaks(tmp_path):
     assert report["counts_ok"]
     assert [Path(name).name for name in report["undecodable"]] == ["p3.png"]
     assert len(report["duplicates_across_splits"]) == 1
+    assert report["problems"] == [
+        "files that are no images: 1",
+        "groups of identical images in several parts of the split: 1",
+    ]
+
+
+def test_an_unlabelled_twin_contradicts_nobody(tmp_path):
+    packed(tmp_path / "skin", ["0", "1"] * 20 + [""])
+    write(tmp_path / "skin/images/p40.png", png(0))
+    report = manage.check(Skin(), tmp_path)
+    assert (report["duplicates"], report["contradictory"]) == ([["p0", "p40"]], [])
+    assert report["problems"] == []
+
+
+def test_data_on_the_command_line(tmp_path, capsys):
+    def data(*words):
+        status = main(["data", *words, "--data-root", str(tmp_path / "root")])
+        out, err = capsys.readouterr()
+        return status, (out + err).splitlines()
+
+    there, mine = tmp_path / "root" / "busi", tmp_path / "mine"
+    there.mkdir(parents=True)
+    status, (line,) = data("import", "busi", str(tmp_path / "gone"))
+    assert status == 2 and f"there is no {tmp_path / 'gone'}" in line and "delete" not in line
+    assert data("fetch", "busi") == (0, [f"busi is there already: {there}"])
+    assert data("fetch", "digits-lt") == (0, ["digits-lt names no files below the data root: nothing is left to fetch"])
+    for i in range(40):
+        write(mine / f"{'ab'[i % 2]}/{i}.png", png(i))
+    status, lines = data("check", f"folder:{mine}")
+    assert (status, lines[-1]) == (0, "problems: none")
+    write(mine / "b/40.png", png(0))
+    status, lines = data("check", f"folder:{mine}")
+    assert status == 1 and lines[-1].startswith("problems: groups of identical images ")
+    assert lines[-1].endswith("groups of identical images with different labels: 1")
 
 
 def test_roots(monkeypatch, tmp_path):

@@ -160,6 +160,14 @@ def test_a_full_folder_is_left_alone(cli, tmp_path):
     assert status == 2 and "not an empty folder" in err and [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_the_fit(cli, tmp_path):
+    (tmp_path / "file").write_text("")
+    wanted = ["--generator", "guided-ddpm", "--dataset", "digits-lt", "--count", "1"]
+    status, _, err = cli("generate", *wanted, *TINY, *SHORT, "--out", tmp_path / "file" / "new")
+    assert status == 1 and "cannot be written (Not a directory); choose another with --out" in err
+    assert "fit guided-ddpm" not in err
+
+
 class Killed(BaseException):
     """In place of kill -9 while files are written."""
 

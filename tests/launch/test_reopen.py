@@ -54,5 +54,8 @@ def test_the_steps_of_a_diffmic_cell_are_drawn(tmp_path: Path, capsys: pytest.Ca
     assert (states[-1].argmax(1) == stored["val_probs"].argmax(1)).mean() > 0.99
     draw(states, labels, names, tmp_path / "map.png")
     assert Image.open(tmp_path / "map.png").size[0] > 1000
+    assert main([str(folder)]) == 0
+    assert capsys.readouterr().out.endswith(f"{folder / 'trajectories.png'}\n")
+    assert (folder / "trajectories.png").read_bytes() == (tmp_path / "map.png").read_bytes()
     assert main([str(cell(tmp_path, "ce")), "--out", str(tmp_path / "no.png")]) == 2
     assert "holds no chain of diffmic" in capsys.readouterr().err

@@ -15,7 +15,6 @@ from ltbench_diffmic.diffmic import DiffMIC
 from ltbench_diffmic.guide import DualGuide, corners, priors
 from ltbench_diffmic.guide import Logits as GuideLogits
 from ltbench_diffmic.trunk import build_trunk
-from ltbench_longtail.gmic import GatedAttention
 from torch import Tensor, nn
 
 import ltbench
@@ -23,6 +22,7 @@ from ltbench.describe import describe
 from ltbench.errors import UserError
 from ltbench.interfaces import Batch
 from ltbench.models.nets import build_backbone
+from ltbench.models.regions import GatedAttention
 from ltbench.plugins import plugins
 from ltbench.testing.tiny import tiny_options, tiny_run
 

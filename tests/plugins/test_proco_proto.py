@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 from longtail_support import COUNTS, accuracy, returns, rows, unit
-from ltbench_longtail.parts import contrast, follow, slow_twin
+from ltbench_longtail.parts import contrast
 from ltbench_longtail.proco_proto import Prototypes, proto_instances, queue_size, recalibration
-from torch import nn
 
 import ltbench
 from ltbench.errors import UserError
@@ -67,16 +66,6 @@ def test_proto_instances_are_the_nearest_of_other_classes() -> None:
     assert torch.allclose(mixed[0], rows(1.8, 0.6) / rows(1.8, 0.6).norm())
     nothing, none = proto_instances(prototypes, known, stored[:0], labels[:0], 8)
     assert nothing.shape == (0, 2) and len(none) == 0
-
-
-def test_a_twin_follows_slowly_without_gradient() -> None:
-    net = nn.Linear(2, 2)
-    twin = slow_twin(net)
-    with torch.no_grad():
-        net.weight += 1
-    before = twin.weight.clone()
-    follow(twin, net, 0.9)
-    assert torch.allclose(twin.weight, before + 0.1) and not twin.weight.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ltbench_rlcas import trajectory
+from ltbench_rlcas import trajectories
 
 import ltbench
 from ltbench.engine.checkpoint import copy_state
@@ -139,14 +139,16 @@ def test_a_picture_of_a_finished_cell(tmp_path: Path, capsys: pytest.CaptureFixt
     result = ltbench.run("rl-cas-real-copies", "digits-lt", "quick", overrides=options, out=tmp_path, device="cpu")
     (folder,) = [path.parent for path in tmp_path.rglob("result.json")]
     assert len(result.history) == 2
-    trajectory.main([str(folder)])
-    assert capsys.readouterr().out.strip() == str(folder / "agents.png")
-    assert (folder / "agents.png").read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(SystemExit):
-        trajectory.main([str(tmp_path)])
+    assert trajectories.main([str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "trajectories.png")
+    assert (folder / "trajectories.png").read_bytes()[:4] == b"\x89PNG"
+    assert trajectories.main([str(folder), "--out", str(tmp_path / "there.png")]) == 0
+    assert (tmp_path / "there.png").is_file()
+    assert trajectories.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"trajectories: {tmp_path} is no finished cell")
     (tmp_path / "history.jsonl").write_text('{"epoch": 0}\n')
     with pytest.raises(UserError, match="no agents acted"):
-        trajectory.read(tmp_path)
+        trajectories.read(tmp_path)
 
 
 def test_the_core_names_no_part_of_it() -> None:

@@ -12,7 +12,7 @@ from ltbench_samplers.quota import largest_remainder
 
 import ltbench
 from ltbench.errors import UserError
-from ltbench.interfaces import ClassSampler, EpochPlan, EpochView, Sampler
+from ltbench.interfaces import ClassSampler, EpochPlan, EpochView, Sampler, WrappingSampler
 
 COUNTS = np.array([1000, 200, 50, 5])
 NATURAL = [0.79681275, 0.15936255, 0.03984064, 0.00398406]
@@ -198,3 +198,13 @@ def test_quota_samplers_delegate_to_their_base() -> None:
     other.load_state_dict(sampler.state_dict())
     assert second.seen == [([0.5], 0)]
     assert sampler.needs == {"train_loss"}
+
+
+def test_a_wrapper_leaves_all_but_the_pool_to_its_base() -> None:
+    inner, feedback = {"name": "fixed-quota", "total": 4, "base": "sqrt"}, {"pool_counts": np.zeros(4), "epoch": 0}
+    wrapper, base = WrappingSampler(base=inner), build(inner)
+    wrapper.setup(class_counts=COUNTS, total_epochs=5)
+    plans = [s.plan(view(), feedback, np.random.default_rng(7))[0].rows for s in (wrapper, base)]
+    assert np.array_equal(*plans)
+    assert wrapper.uses_class_counts and base.synthetic_counts(feedback) is not None
+    assert wrapper.synthetic_counts(feedback) is None

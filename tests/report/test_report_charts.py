@@ -15,7 +15,7 @@ from scipy import stats
 import ltbench.report
 from ltbench.report.charts import class_bars, curve
 from ltbench.report.plots import Point, critical_difference, front, pareto
-from ltbench.report.ranks import average_ranks
+from ltbench.report.ranks import ranked
 from ltbench.report.svg import Scale, element, padded
 
 CSS = Path(ltbench.report.__file__).parent / "assets" / "report.css"
@@ -25,7 +25,7 @@ DEMSAR = {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850, 7: 2.949, 8: 3.031, 
 @pytest.mark.parametrize("count", [3, 4, 5, 10])
 def test_the_critical_difference_is_that_of_the_published_table(count: int) -> None:
     scores = np.random.default_rng(count).random((6, count))
-    ranks = average_ranks([f"m{k}" for k in range(count)], scores)
+    ranks = ranked([f"m{k}" for k in range(count)], scores)
     assert ranks is not None
     assert ranks.difference == pytest.approx(DEMSAR[count] * math.sqrt(count * (count + 1) / 36), abs=2e-3)
     assert ranks.p == pytest.approx(stats.friedmanchisquare(*scores.T).pvalue)
@@ -33,7 +33,7 @@ def test_the_critical_difference_is_that_of_the_published_table(count: int) -> N
 
 
 def test_ranks_by_hand_with_a_tie() -> None:
-    ranks = average_ranks(["a", "b", "c"], np.array([[0.9, 0.9, 0.1], [0.5, 0.7, 0.6]]))
+    ranks = ranked(["a", "b", "c"], np.array([[0.9, 0.9, 0.1], [0.5, 0.7, 0.6]]))
     assert ranks is not None
     assert dict(zip(ranks.methods, ranks.average, strict=True)) == {"a": 2.25, "b": 1.25, "c": 2.5}
     assert ranks.cliques == ((1.25, 2.5),)
@@ -41,15 +41,15 @@ def test_ranks_by_hand_with_a_tie() -> None:
 
 def test_clear_differences_part_the_cliques() -> None:
     scores = np.tile(np.arange(6.0), (40, 1))
-    ranks = average_ranks(list("abcdef"), scores)
+    ranks = ranked(list("abcdef"), scores)
     assert ranks is not None and ranks.methods == tuple("fedcba")
     assert ranks.difference < 2 and ranks.cliques == tuple((k, k + 1) for k in range(1, 6))
 
 
 def test_ranks_need_two_data_sets_and_three_methods() -> None:
-    assert average_ranks(["a", "b", "c"], np.ones((1, 3))) is None
-    assert average_ranks(["a", "b"], np.ones((4, 2))) is None
-    alike = average_ranks(["a", "b", "c"], np.ones((4, 3)))
+    assert ranked(["a", "b", "c"], np.ones((1, 3))) is None
+    assert ranked(["a", "b"], np.ones((4, 2))) is None
+    alike = ranked(["a", "b", "c"], np.ones((4, 3)))
     assert alike is not None and alike.p == 1.0 and alike.average == (2.0, 2.0, 2.0)
     assert "<svg" in critical_difference(alike, "ranks")
 

@@ -62,6 +62,10 @@ def test_a_leaderboard_shows_mean_and_standard_deviation(store: Path, pages: dic
     assert float(cells[0].attributes["data-value"]) == pytest.approx(100 * np.mean(values))
 
 
+def test_notes_speak_of_columns_that_are_there(site: Path) -> None:
+    assert "95 %" not in (site / "index.html").read_text()
+
+
 def test_recall_is_set_beside_that_of_ce_of_the_same_seed(store: Path, pages: dict[str, Page]) -> None:
     records = {(r.cell["dataset"], r.cell["method"], r.cell["seed"]): r for r in map(read_result, cell_folders(store))}
     page = next(p for name, p in pages.items() if name.startswith("cells/aptos-sqrt-quick-seed1"))

@@ -1,6 +1,6 @@
 """A picture of what the agents did in a finished cell.
 
-python -m ltbench_rlcas.trajectory RESULT_DIR [--out FILE]
+python -m ltbench_rlcas.trajectories CELL_DIR [--out FILE]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ def read(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     return lines, json.loads((folder / "result.json").read_text(encoding="utf-8"))["data"]["class_names"]
 
 
-def draw(folder: Path, out: Path | None = None) -> Path:
-    """Draw the state, the scores of the candidates and each agent's probabilities over the epochs; gives the file."""
+def draw(folder: Path, path: Path) -> None:
+    """Draw the state, the scores of the candidates and each agent's probabilities over the epochs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -63,23 +64,26 @@ def draw(folder: Path, out: Path | None = None) -> Path:
         if a == 0:
             axis.set_yticklabels(names, fontsize=6)
     figure.colorbar(shown, ax=figure.axes[-1])
-    path, buffer = out or folder / "agents.png", io.BytesIO()
+    buffer = io.BytesIO()
     figure.savefig(buffer, dpi=120, format="png")
     atomic_write(path, buffer.getvalue())
-    return path
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Draw one cell and print where the picture is."""
+def main(argv: list[str] | None = None) -> int:
+    """Draw one cell and print where the picture is; 2 for a cell that cannot be drawn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("cell", type=Path)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: CELL_DIR/trajectories.png")
     args = parser.parse_args(argv)
+    path = args.out or args.cell / "trajectories.png"
     try:
-        print(draw(args.folder, args.out))
+        draw(args.cell, path)
     except (LtbenchError, OSError) as error:
-        parser.error(str(error))
+        print(f"trajectories: {error}", file=sys.stderr)
+        return 2
+    print(path)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
