@@ -1,127 +1,21 @@
-"""Two methods on the same images: paired differences over images and seeds, tests, recall per class."""
+"""The tables of a comparison: differences with what they allow to conclude, classes, images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ltbench.metrics import (
-    Precision,
-    bootstrap_p,
-    hierarchical_draws,
-    holm,
-    interval,
-    jeffreys,
-    mcnemar,
-    metric_draws,
-    sign_flip,
-)
-from ltbench.metrics.classification import confusion_matrix, from_confusion
-from ltbench.results.pairing import aligned, pairs_of, rows_of, shared
-from ltbench.results.store import load_results
+from ltbench.metrics import seeds_can_show, smallest_wilcoxon_p
+from ltbench.results.comparison import Comparison, Difference, comparison
+from ltbench.results.render import Table, render
+from ltbench.results.store import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KEYS = ("macro_f1", "balanced_accuracy", "mcc")
-
-
-class Difference(NamedTuple):
-    """b - a of one metric over paired seeds, with 95 % intervals and two-sided p values.
-
-    low, high, p: other images and other seeds; with one seed other images alone. p_holm: p corrected for the number of
-    metrics. images_*: these trained models on other images. wilcoxon_p: exact, over seeds. detectable: the smallest
-    true difference found with a power of 80 %, nan with one seed. more_seeds: 0 or how many more would separate the
-    two, None where none would.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-    images_low: float
-    images_high: float
-    images_p: float
-    wilcoxon_p: float
-    detectable: float
-    more_seeds: int | None
-
-
-@dataclass(frozen=True)
-class ClassRecall:
-    """One class: its test images (mean over splits), recall of both with Jeffreys intervals, exact paired p, Holm's."""
-
-    name: str
-    n: float
-    a: float
-    a_interval: tuple[float, float]
-    b: float
-    b_interval: tuple[float, float]
-    p: float
-    p_holm: float
-
-
-@dataclass(frozen=True)
-class DifferingImage:
-    """An image that some seed answers differently: its class and the answers of both, seed by seed."""
-
-    id: str
-    label: int
-    a: tuple[int, ...]
-    b: tuple[int, ...]
-
-    @property
-    def gain(self) -> int:
-        """Seeds of b that are right less those of a."""
-        return sum(x == self.label for x in self.b) - sum(x == self.label for x in self.a)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Method b against a over paired seeds.
-
-    differences: by metric. mcnemar: per seed (only a right, only b right, p). recall: per class, in class order.
-    images: those answered differently, the greatest difference first. recall_*: (C,) means.
-    """
-
-    dataset: str
-    protocol: str
-    a: str
-    b: str
-    seeds: tuple[int, ...]
-    n_splits: int
-    n_images: int
-    class_names: tuple[str, ...]
-    differences: dict[str, Difference]
-    mcnemar: list[tuple[int, int, float]]
-    n_differ: list[int]
-    recall: list[ClassRecall]
-    images: list[DifferingImage]
-
-    @property
-    def recall_a(self) -> np.ndarray:
-        """Mean recall of a, (C,)."""
-        return np.array([row.a for row in self.recall])
-
-    @property
-    def recall_b(self) -> np.ndarray:
-        """Mean recall of b, (C,)."""
-        return np.array([row.b for row in self.recall])
-
-
-@dataclass(frozen=True)
-class _Split:
-    """Runs on one test part: ids and labels (n,), answers (k, n) of both sides."""
-
-    ids: np.ndarray
-    y_true: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
+LEVEL = 0.05
+SHOWN_IMAGES = 10
 
 
 def compare(
@@ -136,128 +30,114 @@ def compare(
     all_images: bool = False,
 ) -> str:
     """The text of `comparison`; all_images: every image on which they differ and not the first ten."""
-    from ltbench.results.compare_text import comparison_tables
-    from ltbench.results.render import render
-
     found = comparison(results, a, b, dataset, protocol, resamples=resamples)
     return render(comparison_tables(found, all_images), fmt)
 
 
-def comparison(
-    results: pd.DataFrame | Path | str,
-    a: str,
-    b: str,
-    dataset: str | None = None,
-    protocol: str | None = None,
-    *,
-    resamples: int = 2000,
-) -> Comparison:
-    """Compare by seed on the same test images; `results` is a folder or `load_results` of it.
+def comparison_tables(c: Comparison, all_images: bool = False) -> list[Table]:
+    """Three tables: metrics, recall per class, images answered differently."""
+    return [_metrics(c), _classes(c), _images(c, None if all_images else SHOWN_IMAGES)]
 
-    Raises UserError when the two share no data set, protocol, conditions, seed or test images.
-    """
-    frame = load_results(results) if isinstance(results, str | Path) else results
-    dataset = shared("dataset", dataset, rows_of(frame, method=a), rows_of(frame, method=b), a, b)
-    rows_a, rows_b = rows_of(frame, method=a, dataset=dataset), rows_of(frame, method=b, dataset=dataset)
-    protocol = shared("protocol", protocol, rows_a, rows_b, a, b)
-    pairs = pairs_of(rows_of(rows_a, protocol=protocol), rows_of(rows_b, protocol=protocol), a, b)
-    sides = [aligned(one, two) for one, two in pairs]
-    classes = sides[0][0].probs.shape[1]
-    splits = _splits(sides)
-    runs = [(s.y_true, x, y) for s in splits for x, y in zip(s.a, s.b, strict=True)]
-    names = tuple(pairs[0][0].data["data"].get("class_names") or map(str, range(classes)))
-    return Comparison(
-        dataset=dataset,
-        protocol=protocol,
-        a=a,
-        b=b,
-        seeds=tuple(one.cell["seed"] for one, _ in pairs),
-        n_splits=len(splits),
-        n_images=len(splits[0].ids),
-        class_names=names,
-        differences=_differences(splits, classes, resamples),
-        mcnemar=[mcnemar(*run) for run in runs],
-        n_differ=[int((x != y).sum()) for _, x, y in runs],
-        recall=_recall(splits, names),
-        images=_images(splits),
+
+def verdict(c: Comparison, d: Difference) -> str:
+    """ "tie", or which method is higher; a star only where this many seeds can reach significance at all."""
+    if d.p_holm >= LEVEL:
+        return "tie"
+    higher = f"{c.b if d.value > 0 else c.a} higher"
+    if len(c.seeds) < 2:
+        return f"{higher} (these models)"
+    return f"{higher} *" if seeds_can_show(len(c.seeds)) else higher
+
+
+def _metrics(c: Comparison) -> Table:
+    k = len(c.seeds)
+    images = counted(c.n_images, "test image") + (f" in each of {c.n_splits} splits" if c.n_splits > 1 else "")
+    title = (
+        f"{c.b} minus {c.a} on {c.dataset}, protocol {c.protocol}, seed{'s' if k > 1 else ''} "
+        f"{', '.join(map(str, c.seeds))}, {images}, percent"
     )
+    header = ["metric", "difference", "low", "high", "p", "p Holm", "images only", "p", "detectable", "verdict"]
+    rows = [
+        [
+            key,
+            *(f"{100 * x:+.2f}" for x in d[:3]),
+            *(f"{x:.3f}" for x in (d.p, d.p_holm)),
+            f"[{100 * d.images_low:+.2f}, {100 * d.images_high:+.2f}]",
+            f"{d.images_p:.3f}",
+            "n/a" if math.isnan(d.detectable) else f"{100 * d.detectable:.2f}",
+            verdict(c, d),
+        ]
+        for key, d in c.differences.items()
+    ]
+    records = []
+    for key, d in c.differences.items():
+        numbers = d._asdict()
+        records.append({"metric": key, "difference": numbers.pop("value"), **numbers, "verdict": verdict(c, d)})
+    return Table(title, header, rows, records, _notes(c))
 
 
-def _splits(sides: Sequence[Any]) -> list[_Split]:
-    """Runs gathered by their test images."""
-    groups: dict[bytes, list[Any]] = {}
-    for pair in sides:
-        groups.setdefault(pair[0].ids.tobytes(), []).append(pair)
-    return [
-        _Split(
-            pairs[0][0].ids,
-            pairs[0][0].y_true,
-            *(np.stack([pair[side].probs.argmax(axis=1) for pair in pairs]) for side in (0, 1)),
+def _notes(c: Comparison) -> list[str]:
+    k, notes = len(c.seeds), []
+    if k < 2:
+        notes.append(
+            "one seed: low, high and p are for these two trained models on other images; how much training again "
+            "would change is unknown"
         )
-        for pairs in groups.values()
+    else:
+        notes += [
+            "low, high, p: over test images and seeds, paired, 95 %; images only: these trained models on other images",
+            "detectable: the smallest true difference found with a power of 80 %; p Holm: for the number of metrics",
+        ]
+    if not seeds_can_show(k):
+        least = f"{smallest_wilcoxon_p(k):.3g}"
+        notes.append(f"no stars: the exact Wilcoxon test of {counted(k, 'seed')} cannot go below p = {least}")
+    key, d = next(iter(c.differences.items()))
+    if k > 1 and d.p_holm >= LEVEL and d.value != 0:
+        gap = f"{100 * d.value:+.2f}"
+        if d.more_seeds is None:
+            notes.append(f"{key}: at a difference of {gap} no number of seeds would separate these on this test part")
+        elif d.more_seeds:
+            more = counted(d.more_seeds, "more seed")
+            notes.append(f"{key}: about {more} would separate these, if {gap} is the true difference")
+    notes += [
+        f"seed {seed}: answers differ on {differ} of {c.n_images} images; only {c.a} right {test[0]}, only {c.b} right "
+        f"{test[1]}, McNemar exact p = {test[2]:.3g}"
+        for seed, differ, test in zip(c.seeds, c.n_differ, c.mcnemar, strict=True)
     ]
+    return notes
 
 
-def _differences(splits: Sequence[_Split], classes: int, resamples: int) -> dict[str, Difference]:
-    rng = np.random.default_rng(0)
-    points: dict[str, list[np.ndarray]] = {key: [] for key in KEYS}
-    images: dict[str, list[np.ndarray]] = {key: [] for key in KEYS}
-    for split in splits:
-        both, k = [*split.a, *split.b], len(split.a)
-        values = from_confusion(np.stack([confusion_matrix(split.y_true, p, classes) for p in both]))
-        drawn = metric_draws(split.y_true, both, classes, resamples, rng)
-        for key in KEYS:
-            points[key].append(values[key][k:] - values[key][:k])
-            images[key].append((drawn[key][k:] - drawn[key][:k]).mean(axis=0))
-    found = {key: _difference(points[key], images[key], rng) for key in KEYS}
-    corrected = holm([d.p for d in found.values()]).tolist()
-    return {key: d._replace(p_holm=p) for (key, d), p in zip(found.items(), corrected, strict=True)}
+def _classes(c: Comparison) -> Table:
+    rows, records = [], []
+    for row in c.recall:
+        sides = [(row.a, row.a_interval), (row.b, row.b_interval)]
+        printed = [
+            "n/a" if math.isnan(value) else f"{100 * value:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
+            for value, (low, high) in sides
+        ]
+        gap = row.b - row.a
+        tests = ["", "", ""] if math.isnan(gap) else [f"{100 * gap:+.2f}", f"{row.p:.3f}", f"{row.p_holm:.3f}"]
+        rows.append([row.name, f"{row.n:g}", *printed, *tests])
+        record = {"class": row.name, "n": row.n, c.a: row.a, c.b: row.b, "p": row.p, "p_holm": row.p_holm}
+        for name, (_, (low, high)) in zip((c.a, c.b), sides, strict=True):
+            record |= {f"{name}_low": low, f"{name}_high": high}
+        records.append(record)
+    notes = ["[ ]: 95 % Jeffreys interval for n images; p: exact, images kept together over seeds (one seed: McNemar)"]
+    absent = [row.name for row in c.recall if row.n == 0]
+    if absent:
+        notes.append(f"no test image of {', '.join(absent)}: left out of every mean")
+    header = ["class", "n", c.a, c.b, "difference", "p", "p Holm"]
+    return Table("recall per class, percent", header, rows, records, notes)
 
 
-def _difference(points: list[np.ndarray], images: list[np.ndarray], rng: np.random.Generator) -> Difference:
-    from scipy.stats import wilcoxon
+def _images(c: Comparison, shown: int | None) -> Table:
+    def named(answers: tuple[int, ...]) -> str:
+        return ", ".join(c.class_names[x] for x in answers)
 
-    seeds, image_mean = np.concatenate(points), np.mean(images, axis=0)
-    drawn = hierarchical_draws(points, images, rng)
-    k, value = len(seeds), float(np.mean([p.mean() for p in points]))
-    precision = Precision(float(np.nanstd(image_mean)), float(seeds.std(ddof=1)) if k > 1 else float("nan"), k)
-    p = bootstrap_p(drawn)
-    return Difference(
-        value,
-        *interval(drawn),
-        p,
-        p,
-        *interval(image_mean),
-        bootstrap_p(image_mean),
-        float(wilcoxon(seeds, method="exact").pvalue) if k > 1 and (seeds != 0).any() else 1.0,
-        precision.detectable(),
-        0 if p < 0.05 and k > 1 else precision.more_seeds(value),
-    )
-
-
-def _recall(splits: Sequence[_Split], names: Sequence[str]) -> list[ClassRecall]:
-    rows = []
-    for c, name in enumerate(names):
-        right = [[(side[:, s.y_true == c] == c) for side in (s.a, s.b)] for s in splits]
-        gains = np.concatenate([b.sum(axis=0) - a.sum(axis=0) for a, b in right])
-        n = float(np.mean([a.shape[1] for a, _ in right]))
-        rates = [float(np.mean([side[i].mean() for side in right])) if len(gains) else float("nan") for i in (0, 1)]
-        bounds = [_recall_interval(rate, n) for rate in rates]
-        p = sign_flip(gains) if len(gains) else float("nan")
-        rows.append(ClassRecall(name, n, rates[0], bounds[0], rates[1], bounds[1], p, p))
-    corrected = holm([row.p for row in rows]).tolist()
-    return [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
-
-
-def _recall_interval(rate: float, n: float) -> tuple[float, float]:
-    low, high = jeffreys(0.0 if np.isnan(rate) else min(rate * n, n), n)
-    return float(low), float(high)
-
-
-def _images(splits: Sequence[_Split]) -> list[DifferingImage]:
-    found = [
-        DifferingImage(str(s.ids[i]), int(s.y_true[i]), tuple(s.a[:, i].tolist()), tuple(s.b[:, i].tolist()))
-        for s in splits
-        for i in np.flatnonzero((s.a != s.b).any(axis=0))
-    ]
-    return sorted(found, key=lambda image: (-abs(image.gain), image.id))
+    kept = c.images[:shown]
+    some = f", {len(kept)} of them" if len(kept) < len(c.images) else ""
+    title = f"{counted(len(c.images), 'image')} answered differently{some}, greatest difference first"
+    rows = [[i.id, c.class_names[i.label], named(i.a), named(i.b)] for i in kept]
+    records = [{"id": i.id, "class": i.label, c.a: list(i.a), c.b: list(i.b)} for i in kept]
+    notes = ["all of them: ltbench compare --images"] if some else []
+    return Table(title, ["image", "class", c.a, c.b], rows, records, notes)

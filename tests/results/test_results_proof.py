@@ -12,7 +12,8 @@ import pytest
 from ltbench.errors import UserError
 from ltbench.metrics import mcnemar
 from ltbench.results import load_results
-from ltbench.results.compare import compare, comparison
+from ltbench.results.compare import compare
+from ltbench.results.comparison import comparison
 from ltbench.results.files import sha256
 from ltbench.results.pack import pack
 from ltbench.results.verify import verify, verify_all

@@ -1,0 +1,244 @@
+"""Two methods on the same images: paired differences over images and seeds, tests, recall per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ltbench.metrics import (
+    Precision,
+    bootstrap_p,
+    hierarchical_draws,
+    holm,
+    interval,
+    jeffreys,
+    mcnemar,
+    metric_draws,
+    sign_flip,
+)
+from ltbench.metrics.classification import confusion_matrix, from_confusion
+from ltbench.results.pairing import aligned, pairs_of, rows_of, shared
+from ltbench.results.store import load_results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = ("macro_f1", "balanced_accuracy", "mcc")
+
+
+class Difference(NamedTuple):
+    """b - a of one metric over paired seeds, with 95 % intervals and two-sided p values.
+
+    low, high, p: other images and other seeds; with one seed other images alone. p_holm: p corrected for the number of
+    metrics. images_*: these trained models on other images. wilcoxon_p: exact, over seeds. detectable: the smallest
+    true difference found with a power of 80 %, nan with one seed. more_seeds: 0 or how many more would separate the
+    two, None where none would.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    images_low: float
+    images_high: float
+    images_p: float
+    wilcoxon_p: float
+    detectable: float
+    more_seeds: int | None
+
+
+@dataclass(frozen=True)
+class ClassRecall:
+    """One class: its test images (mean over splits), recall of both with Jeffreys intervals, exact paired p, Holm's."""
+
+    name: str
+    n: float
+    a: float
+    a_interval: tuple[float, float]
+    b: float
+    b_interval: tuple[float, float]
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class DifferingImage:
+    """An image that some seed answers differently: its class and the answers of both, seed by seed."""
+
+    id: str
+    label: int
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+
+    @property
+    def gain(self) -> int:
+        """Seeds of b that are right less those of a."""
+        return sum(x == self.label for x in self.b) - sum(x == self.label for x in self.a)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Method b against a over paired seeds.
+
+    differences: by metric. mcnemar: per seed (only a right, only b right, p). recall: per class, in class order.
+    images: those answered differently, the greatest difference first. recall_*: (C,) means.
+    """
+
+    dataset: str
+    protocol: str
+    a: str
+    b: str
+    seeds: tuple[int, ...]
+    n_splits: int
+    n_images: int
+    class_names: tuple[str, ...]
+    differences: dict[str, Difference]
+    mcnemar: list[tuple[int, int, float]]
+    n_differ: list[int]
+    recall: list[ClassRecall]
+    images: list[DifferingImage]
+
+    @property
+    def recall_a(self) -> np.ndarray:
+        """Mean recall of a, (C,)."""
+        return np.array([row.a for row in self.recall])
+
+    @property
+    def recall_b(self) -> np.ndarray:
+        """Mean recall of b, (C,)."""
+        return np.array([row.b for row in self.recall])
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Runs on one test part: ids and labels (n,), answers (k, n) of both sides."""
+
+    ids: np.ndarray
+    y_true: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+
+
+def comparison(
+    results: pd.DataFrame | Path | str,
+    a: str,
+    b: str,
+    dataset: str | None = None,
+    protocol: str | None = None,
+    *,
+    resamples: int = 2000,
+) -> Comparison:
+    """Compare by seed on the same test images; `results` is a folder or `load_results` of it.
+
+    Raises UserError when the two share no data set, protocol, conditions, seed or test images.
+    """
+    frame = load_results(results) if isinstance(results, str | Path) else results
+    dataset = shared("dataset", dataset, rows_of(frame, method=a), rows_of(frame, method=b), a, b)
+    rows_a, rows_b = rows_of(frame, method=a, dataset=dataset), rows_of(frame, method=b, dataset=dataset)
+    protocol = shared("protocol", protocol, rows_a, rows_b, a, b)
+    pairs = pairs_of(rows_of(rows_a, protocol=protocol), rows_of(rows_b, protocol=protocol), a, b)
+    sides = [aligned(one, two) for one, two in pairs]
+    classes = sides[0][0].probs.shape[1]
+    splits = _splits(sides)
+    runs = [(s.y_true, x, y) for s in splits for x, y in zip(s.a, s.b, strict=True)]
+    names = tuple(pairs[0][0].data["data"].get("class_names") or map(str, range(classes)))
+    return Comparison(
+        dataset=dataset,
+        protocol=protocol,
+        a=a,
+        b=b,
+        seeds=tuple(one.cell["seed"] for one, _ in pairs),
+        n_splits=len(splits),
+        n_images=len(splits[0].ids),
+        class_names=names,
+        differences=_differences(splits, classes, resamples),
+        mcnemar=[mcnemar(*run) for run in runs],
+        n_differ=[int((x != y).sum()) for _, x, y in runs],
+        recall=_recall(splits, names),
+        images=_images(splits),
+    )
+
+
+def _splits(sides: Sequence[Any]) -> list[_Split]:
+    """Runs gathered by their test images."""
+    groups: dict[bytes, list[Any]] = {}
+    for pair in sides:
+        groups.setdefault(pair[0].ids.tobytes(), []).append(pair)
+    return [
+        _Split(
+            pairs[0][0].ids,
+            pairs[0][0].y_true,
+            *(np.stack([pair[side].probs.argmax(axis=1) for pair in pairs]) for side in (0, 1)),
+        )
+        for pairs in groups.values()
+    ]
+
+
+def _differences(splits: Sequence[_Split], classes: int, resamples: int) -> dict[str, Difference]:
+    rng = np.random.default_rng(0)
+    points: dict[str, list[np.ndarray]] = {key: [] for key in KEYS}
+    images: dict[str, list[np.ndarray]] = {key: [] for key in KEYS}
+    for split in splits:
+        both, k = [*split.a, *split.b], len(split.a)
+        values = from_confusion(np.stack([confusion_matrix(split.y_true, p, classes) for p in both]))
+        drawn = metric_draws(split.y_true, both, classes, resamples, rng)
+        for key in KEYS:
+            points[key].append(values[key][k:] - values[key][:k])
+            images[key].append((drawn[key][k:] - drawn[key][:k]).mean(axis=0))
+    found = {key: _difference(points[key], images[key], rng) for key in KEYS}
+    corrected = holm([d.p for d in found.values()]).tolist()
+    return {key: d._replace(p_holm=p) for (key, d), p in zip(found.items(), corrected, strict=True)}
+
+
+def _difference(points: list[np.ndarray], images: list[np.ndarray], rng: np.random.Generator) -> Difference:
+    from scipy.stats import wilcoxon
+
+    seeds, image_mean = np.concatenate(points), np.mean(images, axis=0)
+    drawn = hierarchical_draws(points, images, rng)
+    k, value = len(seeds), float(np.mean([p.mean() for p in points]))
+    precision = Precision(float(np.nanstd(image_mean)), float(seeds.std(ddof=1)) if k > 1 else float("nan"), k)
+    p = bootstrap_p(drawn)
+    return Difference(
+        value,
+        *interval(drawn),
+        p,
+        p,
+        *interval(image_mean),
+        bootstrap_p(image_mean),
+        float(wilcoxon(seeds, method="exact").pvalue) if k > 1 and (seeds != 0).any() else 1.0,
+        precision.detectable(),
+        0 if p < 0.05 and k > 1 else precision.more_seeds(value),
+    )
+
+
+def _recall(splits: Sequence[_Split], names: Sequence[str]) -> list[ClassRecall]:
+    rows = []
+    for c, name in enumerate(names):
+        right = [[(side[:, s.y_true == c] == c) for side in (s.a, s.b)] for s in splits]
+        gains = np.concatenate([b.sum(axis=0) - a.sum(axis=0) for a, b in right])
+        n = float(np.mean([a.shape[1] for a, _ in right]))
+        rates = [float(np.mean([side[i].mean() for side in right])) if len(gains) else float("nan") for i in (0, 1)]
+        bounds = [_recall_interval(rate, n) for rate in rates]
+        p = sign_flip(gains) if len(gains) else float("nan")
+        rows.append(ClassRecall(name, n, rates[0], bounds[0], rates[1], bounds[1], p, p))
+    corrected = holm([row.p for row in rows]).tolist()
+    return [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
+
+
+def _recall_interval(rate: float, n: float) -> tuple[float, float]:
+    low, high = jeffreys(0.0 if np.isnan(rate) else min(rate * n, n), n)
+    return float(low), float(high)
+
+
+def _images(splits: Sequence[_Split]) -> list[DifferingImage]:
+    found = [
+        DifferingImage(str(s.ids[i]), int(s.y_true[i]), tuple(s.a[:, i].tolist()), tuple(s.b[:, i].tolist()))
+        for s in splits
+        for i in np.flatnonzero((s.a != s.b).any(axis=0))
+    ]
+    return sorted(found, key=lambda image: (-abs(image.gain), image.id))
