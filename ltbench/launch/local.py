@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -165,6 +166,7 @@ def run_job(
             for name in ("checkpoint.pt", "best.pt", RESULT):
                 (folder / name).unlink(missing_ok=True)
         result = _train(job, folder, device, report)
+        gc.collect()  # a run and its listeners refer to each other; a worker would keep the images of many cells
         for name in ("checkpoint.pt", "lock.pid") if keep_model else ("checkpoint.pt", "best.pt", "lock.pid"):
             (folder / name).unlink(missing_ok=True)
     finally:

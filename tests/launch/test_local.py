@@ -1,0 +1,23 @@
+"""One process, many cells."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+from ltbench.launch import local
+
+
+def test_a_finished_cell_leaves_nothing_in_memory(tmp_path: Path, monkeypatch: Any) -> None:
+    opened, kept = local.open_context, []
+
+    def watched(*args: Any) -> Any:
+        context = opened(*args)
+        kept.append(weakref.ref(context))
+        return context
+
+    monkeypatch.setattr(local, "open_context", watched)
+    for seed in range(2):
+        local.run_one(method="ce", dataset="digits-lt", seed=seed, overrides={"protocol.epochs": 1}, out=tmp_path)
+    assert len(kept) == 2 and all(reference() is None for reference in kept)
