@@ -57,5 +57,9 @@ class CheckpointError(LtbenchError):
     """A checkpoint, cache entry or result folder that is corrupt, foreign or of a newer schema."""
 
 
+class DiskFull(LtbenchError):
+    """No space is left where results are written; nothing that was finished is lost."""
+
+
 class Busy(LtbenchError):
     """Another process is working on the same cell."""
