@@ -94,7 +94,11 @@ class Workers:
         ours, theirs = context.Pipe()
         self.started += 1
         process = context.Process(target=_work, args=(self.sweep, theirs, self.started), daemon=True)
-        process.start()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the process inherits, from its first moment on:
+        try:  # Ctrl-C reaches the whole group, and the parent decides
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         theirs.close()
         return _Worker(process, ours, wanted)
 
@@ -111,7 +115,6 @@ class Workers:
 
 def _work(sweep: Sweep, pipe: Connection, number: int) -> None:
     """What a worker does until its parent closes the pipe, dies, or stops it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         while True:
