@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from ltbench.errors import Busy, DiskFull, LtbenchError
 from ltbench.launch.local import Job, Report, compute, plan, say
+from ltbench.results.files import FULL
 from ltbench.results.record import RESULT
 from ltbench.results.store import counted
 
@@ -60,7 +60,7 @@ class Sweep:
         except LtbenchError as error:
             return Outcome("failed", str(error))
         except Exception as error:
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            full = isinstance(error, OSError) and error.errno in FULL
             return Outcome("full" if full else "broken", f"{type(error).__name__}: {error}")
 
 
@@ -86,6 +86,7 @@ class Ledger:
         self.left = self.total
         self.counts: Counter[str] = Counter()
         self.failed: list[str] = []
+        self.told: set[Wanted] = set()
         self.begun = time.monotonic()
 
     def take(self) -> Wanted | None:
@@ -108,7 +109,8 @@ class Ledger:
                 f"{wanted}: {outcome.text}. The sweep stops; finished cells are kept, and the same command goes on"
             )
         if outcome.state == "busy" and self.wait:
-            if not self.held and not self.waiting:
+            if not self.waiting and wanted not in self.told:
+                self.told.add(wanted)
                 self.report(f"{outcome.text.partition(';')[0]}: waiting for it; Ctrl-C leaves it to that process")
             self.held.append((time.monotonic() + AGAIN, wanted))
             return

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltbench.cell import Cell
-from ltbench.errors import Busy, CheckpointError, DiskFull, LtbenchError
+from ltbench.errors import Busy, CheckpointError, LtbenchError
 from ltbench.plugins import plugins
 from ltbench.recipe import Draft, resolve
-from ltbench.results.files import FULL, atomic_write, to_json
+from ltbench.results.files import FULL, atomic_write, to_json, write_error
 from ltbench.results.record import CONFIG, HISTORY, HOLDER, LOCK, RESULT, SPLITS, Result, read_result
 
 if TYPE_CHECKING:
@@ -162,8 +162,9 @@ def compute(
             f"{job.cell} is being run by another process ({_holder(folder)}); wait for it, or use another --out"
         ) from error
     except OSError as error:
-        kind = DiskFull if error.errno in FULL else LtbenchError
-        raise kind(
+        if error.errno in FULL:
+            raise write_error(folder, error) from error
+        raise LtbenchError(
             f"the result folder {folder} cannot be written ({error.strerror}); choose another with --out"
         ) from error
     try:
