@@ -105,9 +105,7 @@ class Ledger:
     def settle(self, wanted: Wanted, outcome: Outcome) -> None:
         """Count a cell; DiskFull where no other could be written either."""
         if outcome.state == "full":
-            raise DiskFull(
-                f"{wanted}: {outcome.text}. The sweep stops; finished cells are kept, and the same command goes on"
-            )
+            raise DiskFull(f"{wanted}: {outcome.text}. The sweep stops here; what is finished stays")
         if outcome.state == "busy" and self.wait:
             if not self.waiting and wanted not in self.told:
                 self.told.add(wanted)

@@ -117,7 +117,7 @@ class Slurm(Executor):
         try:
             executor = submitit.AutoExecutor(folder=sweep.out / FOLDER, cluster=self.cluster)
             executor.update_parameters(**{"name": "ltbench", "slurm_array_parallelism": self.max_jobs, **given})
-        except (RuntimeError, NameError, TypeError, ValueError) as error:
+        except (AssertionError, RuntimeError, NameError, TypeError, ValueError) as error:
             raise UserError(f"submitit: {error}") from error
         return executor
 
