@@ -57,9 +57,9 @@ class CheckpointError(LtbenchError):
     """A checkpoint, cache entry or result folder that is corrupt, foreign or of a newer schema."""
 
 
-class Busy(LtbenchError):
-    """Another process, called `holder`, is working on the same cell."""
+class DiskFull(LtbenchError):
+    """No space is left where results are written; nothing that was finished is lost."""
 
-    def __init__(self, text: str, holder: str) -> None:
-        super().__init__(text)
-        self.holder = holder
+
+class Busy(LtbenchError):
+    """Another process is working on the same cell."""

@@ -28,7 +28,13 @@ def add(verb: Verb) -> None:
     p.add_argument("--methods", nargs="+")
     p.add_argument("--dataset", nargs="+", help="default: those of the suite")
     p.add_argument("--seeds", metavar="0-4", help="default: those of the suite, else 0")
-    p.add_argument("--workers", type=int, default=1)
+    p.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (1)")
+    p.add_argument("--executor", default="local", choices=["local", "slurm"], help="where cells run")
+    p.add_argument("--bundle", type=int, metavar="N", help="slurm: cells a job (default: half an hour of known cells)")
+    p.add_argument("--max-jobs", type=int, metavar="N", help="slurm: jobs at once (16)")
+    p.add_argument(
+        "--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: partition=gpu, time=60; repeatable"
+    )
     p.add_argument("--dry-run", action="store_true", help="list the cells and whether each is finished, and stop")
     where(p)
     out(p)
@@ -60,6 +66,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _sweep(args: argparse.Namespace) -> int:
     from ltbench import suites
+    from ltbench.launch.executors import Options
     from ltbench.launch.sweep import sweep
     from ltbench.recipe import parse_set
 
@@ -92,7 +99,7 @@ def _sweep(args: argparse.Namespace) -> int:
         out=args.out,
         data_root=args.data_root,
         device=args.device,
-        workers=args.workers,
+        options=Options(args.workers, args.executor, args.bundle, args.max_jobs, args.slurm),
         dry_run=args.dry_run,
     )
 

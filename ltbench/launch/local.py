@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -16,8 +17,8 @@ from ltbench.cell import Cell
 from ltbench.errors import Busy, CheckpointError, LtbenchError
 from ltbench.plugins import plugins
 from ltbench.recipe import Draft, resolve
-from ltbench.results.files import atomic_write, to_json
-from ltbench.results.record import CONFIG, HISTORY, RESULT, SPLITS, Result, read_result
+from ltbench.results.files import FULL, atomic_write, to_json, write_error
+from ltbench.results.record import CONFIG, HISTORY, HOLDER, LOCK, RESULT, SPLITS, Result, read_result
 
 if TYPE_CHECKING:
     from ltbench.engine.context import CellContext
@@ -141,37 +142,46 @@ def run_job(
     job: Job, *, out: Path, device: str = "auto", force: bool = False, keep_model: bool = False, report: Report = say
 ) -> Result:
     """Train, evaluate and record a planned cell; a finished one is read, an unfinished one resumed."""
+    return compute(job, out=out, device=device, force=force, keep_model=keep_model, report=report)[0]
+
+
+def compute(
+    job: Job, *, out: Path, device: str = "auto", force: bool = False, keep_model: bool = False, report: Report = say
+) -> tuple[Result, bool]:
+    """As `run_job`; also whether this call computed the cell."""
     folder = job.cell.folder(out)
     if (folder / RESULT).exists() and not force:
-        return _reuse(job, folder, report)
+        return _reuse(job, folder, report), False
     import filelock
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / "lock")
+        lock = filelock.FileLock(folder / LOCK)
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        holder = _holder(folder)
-        text = f"{job.cell} is being run by another process ({holder}); wait for it, or use another --out"
-        raise Busy(text, holder) from error
+        raise Busy(
+            f"{job.cell} is being run by another process ({_holder(folder)}); wait for it, or use another --out"
+        ) from error
     except OSError as error:
+        if error.errno in FULL:
+            raise write_error(folder, error) from error
         raise LtbenchError(
             f"the result folder {folder} cannot be written ({error.strerror}); choose another with --out"
         ) from error
     try:
         if (folder / RESULT).exists() and not force:  # another process finished it before the lock was free
-            return _reuse(job, folder, report)
-        (folder / "lock.pid").write_text(str(os.getpid()))
+            return _reuse(job, folder, report), False
+        atomic_write(folder / HOLDER, f"{os.getpid()} on {platform.node()}")
         if force:
             for name in ("checkpoint.pt", "best.pt", RESULT):
                 (folder / name).unlink(missing_ok=True)
         result = _train(job, folder, device, report)
         gc.collect()  # a run and its listeners refer to each other; a worker would keep the images of many cells
-        for name in ("checkpoint.pt", "lock.pid") if keep_model else ("checkpoint.pt", "best.pt", "lock.pid"):
+        for name in ("checkpoint.pt", HOLDER) if keep_model else ("checkpoint.pt", "best.pt", HOLDER):
             (folder / name).unlink(missing_ok=True)
     finally:
         lock.release()
-    return result
+    return result, True
 
 
 def _reuse(job: Job, folder: Path, report: Report) -> Result:
@@ -249,20 +259,25 @@ def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
 
 def _holder(folder: Path) -> str:
     try:
-        return f"process {(folder / 'lock.pid').read_text()}"
+        return f"process {(folder / HOLDER).read_text()}"
     except OSError:
         return "unknown process"
 
 
 def estimate(job: Job, out: Path) -> str:
     """The time a cell takes, from finished ones of the same kind below `out`, else unknown."""
-    same = Path(out, job.cell.dataset, job.cell.method, job.cell.protocol).glob(f"*/{RESULT}")
-    seconds = [s for s in map(_seconds, same) if s is not None]
+    seconds = seconds_of(job, out)
     if seconds:
         cells = "a finished cell" if len(seconds) == 1 else f"{len(seconds)} finished cells"
         return f"about {sum(seconds) / len(seconds):.0f} s, as {cells} of this kind"
     images = len(job.data.train) * job.cell.recipe["protocol"]["epochs"]
     return f"{images} training images to show; the time is known after the first cell of this kind"
+
+
+def seconds_of(job: Job, out: Path) -> list[float]:
+    """What finished cells of the same kind below `out` took."""
+    same = Path(out, job.cell.dataset, job.cell.method, job.cell.protocol).glob(f"*/{RESULT}")
+    return [seconds for seconds in map(_seconds, same) if seconds is not None]
 
 
 def _seconds(path: Path) -> float | None:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import DiskFull, LtbenchError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 PLAIN = (float, int, str, bool)  # of these there are many, and nothing to replace in them
 Content = bytes | str | Callable[[IO[bytes]], None]
 
@@ -42,8 +43,14 @@ def atomic_write(path: Path | str, content: Content) -> None:
         if partial:
             Path(partial).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise LtbenchError(f"cannot write {path}: {error.strerror or error}; {_fix(error)}") from error
+            raise write_error(path, error) from error
         raise
+
+
+def write_error(path: Path | str, error: OSError) -> LtbenchError:
+    """What failed and how to go on, as DiskFull where space or quota is used up."""
+    kind = DiskFull if error.errno in FULL else LtbenchError
+    return kind(f"cannot write {path}: {error.strerror or error}; {_fix(error)}")
 
 
 def sha256(path: Path) -> str:
@@ -88,7 +95,7 @@ def _umask() -> int:
 
 
 def _fix(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return "free some space or choose another folder with --out, then run the same command again"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return "make the folder writable or choose another one with --out"

@@ -24,6 +24,7 @@ RESULT, PREDICTIONS, HISTORY, CONFIG, SPLITS = (
     "config.json",
     "splits.json",
 )
+LOCK, HOLDER = "lock", "lock.pid"  # held while a process works on the cell; who that is
 FILES = (PREDICTIONS, HISTORY, CONFIG, SPLITS, "samples.png", "synthetic.csv")
 COLUMNS = ("ids", "y_true", "probs", "val_ids", "val_y_true", "val_probs")
 

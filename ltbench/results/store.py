@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltbench.errors import CheckpointError
-from ltbench.results.record import HISTORY, RESULT, Result, read_result
+from ltbench.results.record import HISTORY, HOLDER, LOCK, RESULT, Result, read_result
 from ltbench.results.walk import cell_folders, finished
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ def load_results(root: Path | str) -> pd.DataFrame:
 
 
 def status(root: Path | str) -> list[dict[str, Any]]:
-    """Every cell folder below `root`: its names from the path, "state" (finished, unfinished, broken), epochs, note."""
+    """Every cell folder below `root`: its names from the path, "state", epochs, note.
+
+    state: finished, running (a process holds its lock), unfinished or broken.
+    """
     root = Path(root)
     found = []
     for folder in cell_folders(root):
@@ -77,6 +80,8 @@ def status(root: Path | str) -> list[dict[str, Any]]:
                 state, note = "finished", ""
             except CheckpointError as error:
                 state, note = "broken", str(error)
+        elif _held(folder):
+            state, note = "running", f"process {_text(folder / HOLDER)}"
         names = ("", "", "", *folder.relative_to(root).parts)[-4:]
         found.append(
             {
@@ -107,6 +112,28 @@ def _row(folder: Path) -> dict[str, Any] | None:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         warnings.warn(f"skipped a result: {folder / RESULT} is incomplete ({error!r})", stacklevel=3)
     return None
+
+
+def _held(folder: Path) -> bool:
+    """Whether a process works on the cell; a lock outlives no process."""
+    if not (folder / LOCK).is_file():
+        return False
+    import filelock
+
+    try:
+        with filelock.FileLock(folder / LOCK, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+    except OSError:  # of a folder that cannot be written nothing is known
+        return False
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return "unknown"
 
 
 def _lines(path: Path) -> int:

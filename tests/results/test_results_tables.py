@@ -13,8 +13,10 @@ import pytest
 from ltbench.errors import UnknownName, UserError
 from ltbench.metrics import jeffreys
 from ltbench.results import load_results, read_result
+from ltbench.results.compare import comparison
 from ltbench.results.published import load_published, published_score
-from ltbench.results.rows import chosen_methods
+from ltbench.results.rows import chosen_methods, newest
+from ltbench.results.store import load_rows
 from ltbench.results.tables import leaderboard, row_table, tables
 from ltbench.results.tail import rank_table, tail_card
 
@@ -104,6 +106,29 @@ def test_the_newest_of_two_results_of_one_seed_counts(tmp_path, cell):
     table = tables(load_results(tmp_path))[0]
     assert table.records[0]["macro_f1_mean"] == pytest.approx(newest.metrics["macro_f1"])
     assert any("left out: 1 older result of" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("stamp", ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "", None, 7])
+def test_clocks_that_disagree_do_not_decide_which_versions_are_newer(tmp_path, cell, stamp):
+    """The clock of the machine that ran the older component was right, years behind, years ahead, or broken."""
+    cell("ce", 0, skill=0.1, cell={"versions": {"loss:ce": 1, "sampler:instance": 1}}, record={"finished": stamp})
+    newer = cell("ce", 0, skill=3.0, cell={"versions": {"loss:ce": 2, "sampler:instance": 1}})
+    other = cell("focal", 0, skill=1.0)
+    for rows in (load_rows(tmp_path), list(reversed(load_rows(tmp_path))), load_results(tmp_path)):
+        records = {record["method"]: record for record in tables(rows, statistics=False)[0].records}
+        assert records["ce"]["macro_f1_mean"] == pytest.approx(newer.metrics["macro_f1"])
+    differences = comparison(tmp_path, "ce", "focal").differences
+    gap = other.metrics["macro_f1"] - newer.metrics["macro_f1"]
+    assert differences["macro_f1"].value == pytest.approx(gap)
+
+
+def test_equal_stamps_of_equal_versions_choose_the_same_cell_everywhere(tmp_path, cell):
+    for option in range(4):
+        recipe = {"dataset": {"name": "digits-lt", "imbalance": 20}, "loss": {"name": "ce", "x": option}}
+        cell("ce", 0, skill=float(option), cell={"recipe": recipe})
+    rows = load_rows(tmp_path)
+    chosen = {newest(order)[0]["hash"] for order in (rows, rows[::-1], rows[2:] + rows[:2])}
+    assert chosen == {max(row["hash"] for row in rows)}
 
 
 def test_unknown_names(store):
