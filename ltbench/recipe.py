@@ -7,12 +7,15 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltbench.cell import Cell, cell_hash
 from ltbench.errors import UnknownName, UserError
 from ltbench.plugins import plugins
 from ltbench.registry import Component, nearest
+
+if TYPE_CHECKING:
+    from ltbench.tuned import Tuned
 
 __all__ = ["Draft", "cell_hash", "parse_set", "resolve"]
 
@@ -73,6 +76,8 @@ class Draft:
     standard: bool
     weights_path: str | None = None
     notes: list[str] = field(default_factory=list)
+    search: Mapping[str, Any] = field(default_factory=dict)
+    tuned: Tuned | None = None
 
     @property
     def seed(self) -> int:
@@ -80,7 +85,13 @@ class Draft:
         return self.recipe["seed"]
 
     def freeze(self, *, n_train: int, content: str) -> Cell:
-        """Settle what depends on the data (epochs) and freeze; `content` is the hash of the data in use."""
+        """Settle what depends on the data (epochs) and freeze; `content` is the hash of the data in use.
+
+        UserError where the recipe was tuned on other data or with other versions.
+        """
+        tuning: dict[str, Any] = {}
+        if self.tuned is not None:
+            tuning = self.tuned.checked(lambda draft: draft.freeze(n_train=n_train, content=content))
         recipe = copy.deepcopy(self.recipe)
         rule = recipe["protocol"]["epochs"]
         if isinstance(rule, Mapping):
@@ -97,6 +108,7 @@ class Draft:
             owns=self.owns,
             assumed=self.fidelity.get("method") == "assumed",
             standard=self.standard,
+            **tuning,
         )
 
 
@@ -223,9 +235,27 @@ def resolve(
 ) -> tuple[Draft, Any]:
     """Merge all layers; returns the draft and the dataset instance. Unknown names raise with nearest matches.
 
-    method: an id, a Python file, or a recipe such as {"generator": "NAME"}.
+    method: an id, a Python file, or a recipe such as {"generator": "NAME"}. The override "tuned" names a file of
+    `ltbench tune`, whose options for this method are a layer above the method's own.
     """
     overrides = dict(overrides or {})
+    file = overrides.pop("tuned", None)
+    if file is None:
+        return resolve_with({}, method, dataset, protocol, seed, overrides)
+    from ltbench.tuned import read_tuned
+
+    return read_tuned(file).resolve(method, dataset, protocol, seed, overrides)
+
+
+def resolve_with(
+    tuned: Mapping[str, Any],
+    method: str | Mapping[str, Any],
+    dataset: str,
+    protocol: str,
+    seed: int,
+    overrides: Mapping[str, Any],
+) -> tuple[Draft, Any]:
+    """`resolve` with tuned options, which rename nothing, as a layer below --set."""
     protocol_id, fields = _load("protocol", protocol)
     method_id, recipe = _load("method", method)
     unknown = set(recipe) - METHOD_KEYS
@@ -234,7 +264,7 @@ def resolve(
     seed = overrides.get("seed", seed)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise UserError(f"the seed must be a whole number of at least 0, got {seed!r}")
-    per_dataset = fields.pop("datasets", {})
+    per_dataset, search = fields.pop("datasets", {}), fields.pop("search", {})
     parts = _split_overrides(overrides, fields)
     shown_dataset, section, instance = _dataset(dataset, parts["dataset"])
     name = section["name"]
@@ -243,11 +273,13 @@ def resolve(
         (f"protocol {protocol_id}, {name}", per_dataset.get(name, {})),
         (f"method {method_id}", _owned(method_id, recipe)),
         (f"dataset {name}", {f"augment.{key}": value for key, value in instance.augment.items()}),
+        ("tuned", {k.removeprefix("protocol."): v for k, v in tuned.items() if k.startswith("protocol.")}),
         ("--set", parts["protocol"]),
     ]
     origins = {f"dataset.{key}": "--set" if key in parts["dataset"] else "default" for key in section}
     base = _protocol(layers, instance, origins)
-    slots = _slots(method_id, recipe, name, parts["method"], base, origins)
+    chosen = {key: value for key, value in tuned.items() if not key.startswith("protocol.")}
+    slots = _slots(method_id, recipe, name, chosen, parts["method"], base, origins)
     classifier = plugins().registry.get("classifier", slots["classifier"]["name"]).value
     versions: dict[str, int | str] = {f"dataset:{name}": type(instance).version}
     for slot, spec in slots.items():
@@ -274,13 +306,14 @@ def resolve(
         versions=versions,
         standard=not renames and not parts["method"] and not own_files,
         weights_path=weights_path,
+        search=search,
     )
     return draft, instance
 
 
 def _from_preset(origin: str) -> bool:
-    """Whether a value is the method's own, so that its fidelity holds: neither a tier's nor the user's."""
-    return not origin.startswith(("tier", "--set"))
+    """Whether a value is the method's own, so that its fidelity holds: neither a tier's, nor tuned, nor the user's."""
+    return not origin.startswith(("tier", "tuned", "--set"))
 
 
 def _owned(method: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,6 +368,7 @@ def _slots(
     method: str,
     recipe: Mapping[str, Any],
     dataset: str,
+    tuned: Mapping[str, Any],
     overrides: Mapping[str, Any],
     protocol: Mapping[str, Any],
     origins: dict[str, str],
@@ -344,6 +378,8 @@ def _slots(
     given["classifier"] = given["classifier"] or "standard"
     given["sampler"] = given["sampler"] or "instance"
     for key, value in recipe.get("datasets", {}).get(dataset, {}).items():
+        _assign(given, key, value)
+    for key, value in tuned.items():
         _assign(given, key, value)
     for key, value in sorted(overrides.items(), key=lambda item: item[0].count(".")):
         slot, dot, _ = key.partition(".")
@@ -358,6 +394,7 @@ def _slots(
         slot: spec if spec is None else _component(slot, spec, protocol["tier"], f"method {method}", slot, origins)
         for slot, spec in given.items()
     }
+    origins |= dict.fromkeys(tuned, "tuned")
     origins |= {f"{key}.name" if f"{key}.name" in origins else key: "--set" for key in overrides}
     _references(resolved, protocol)
     return resolved

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_CELLS = 500  # whose predictions are read unasked
 FEW_VALIDATION = 5  # images of a class
 HEADLINE = ("macro_f1", "balanced_accuracy", "mcc", "accuracy")
-CONDITIONS = ("dataset", "protocol", "weights", "split_scheme", "split_seed", "imbalance", "content")
+CONDITIONS = ("dataset", "protocol", "weights", "split_scheme", "split_seed", "imbalance", "content", "tuning")
 LOWER_IS_BETTER = ("ece", "nll", "brier", "fd", "kd", "nearest_ratio", "n_absent", "seconds")
 NOT_PERCENT = ("nll", "brier", "fd", "kd", "n", "n_absent", "n_pool", "diversity")
 
@@ -200,9 +200,10 @@ def _title(record: dict[str, Any]) -> str:
     ratio = record["train_ratio"]
     imbalance = "" if math.isnan(ratio) else f", training imbalance {ratio:.1f}"
     imbalance += f" (set to {record['imbalance']})" if record["imbalance"] else ""
+    tuning = f"tuned, {record['tuning']}" if record["tuning"] else "untuned defaults"
     return (
         f"{record['dataset']}, protocol {record['protocol']}, weights {record['weights'] or 'none'}, "
-        f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}, untuned defaults, percent"
+        f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}, {tuning}, percent"
     )
 
 
