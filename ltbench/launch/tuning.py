@@ -140,7 +140,7 @@ def _tell(job: Job, number: int, trials: int, record: Mapping[str, Any], reused:
     score = "diverged" if record["score"] is None else f"{record['score']:.4f}"
     took = "kept from before" if reused else f"{seconds(record):.1f} s"
     metric, options = job.draft.recipe["protocol"]["select"], _shown(record["options"])
-    say(f"{job.draft.method} trial {number} of 0 to {trials - 1}: {metric} {score}, {took} ({options})")
+    say(f"{job.draft.method} trial {number} ({trials} in all): {metric} {score}, {took} ({options})")
 
 
 def _entry(method: str, records: list[dict[str, Any]]) -> dict[str, Any]:

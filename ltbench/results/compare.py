@@ -134,12 +134,13 @@ def compare(
     fmt: str = "table",
     resamples: int = 2000,
     all_images: bool = False,
+    tuned: bool = False,
 ) -> str:
     """The text of `comparison`; all_images: every image on which they differ and not the first ten."""
     from ltbench.results.compare_text import comparison_tables
     from ltbench.results.render import render
 
-    found = comparison(results, a, b, dataset, protocol, resamples=resamples)
+    found = comparison(results, a, b, dataset, protocol, resamples=resamples, tuned=tuned)
     return render(comparison_tables(found, all_images), fmt)
 
 
@@ -151,12 +152,15 @@ def comparison(
     protocol: str | None = None,
     *,
     resamples: int = 2000,
+    tuned: bool = False,
 ) -> Comparison:
-    """Compare by seed on the same test images; `results` is a folder or `load_results` of it.
+    """Compare by seed on the same test images; `results` is a folder or `load_results` of it. tuned: tuned rows alone.
 
     Raises UserError when the two share no data set, protocol, conditions, seed or test images.
     """
     frame = load_results(results) if isinstance(results, str | Path) else results
+    if "tuning" in frame:  # a tuned row of a method is another than the untuned one
+        frame = frame[(frame["tuning"] != "") == tuned]
     dataset = shared("dataset", dataset, rows_of(frame, method=a), rows_of(frame, method=b), a, b)
     rows_a, rows_b = rows_of(frame, method=a, dataset=dataset), rows_of(frame, method=b, dataset=dataset)
     protocol = shared("protocol", protocol, rows_a, rows_b, a, b)

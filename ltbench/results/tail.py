@@ -56,7 +56,10 @@ def rank_table(
     kept = _kept(frame, None, protocol, include_renamed)
     if len(kept) and metric not in kept:
         raise UserError(f"no stored result has the metric {metric!r}")
-    tables = [_ranks(group, str(name), metric) for name, group in kept.groupby("protocol")]
+    groups = kept.groupby(["protocol", "tuning"]) if len(kept) else ()
+    tables = [
+        _ranks(group, f"{name}, tuned, {tuning}" if tuning else str(name), metric) for (name, tuning), group in groups
+    ]
     return render(tables, fmt)
 
 
@@ -90,9 +93,9 @@ def _card(group: pd.DataFrame) -> Table:
         rows[-1] += [f"{means[key]:.3f}" for key in ("nll", "brier")]
         header = [f"{name} (n={int(k)})" for name, k in zip(names, n, strict=True)]
     order = np.argsort([-np.nanmin([r[f"{name}_recall"] for name in names]) for r in records], kind="stable")
-    title = (
-        f"{latest['dataset'].iloc[0]}, protocol {latest['protocol'].iloc[0]}: recall by class and calibration, percent"
-    )
+    dataset, protocol, tuning = (str(latest[name].iloc[0]) for name in ("dataset", "protocol", "tuning"))
+    tuned = f", tuned, {tuning}" if tuning else ""
+    title = f"{dataset}, protocol {protocol}{tuned}: recall by class and calibration, percent"
     return Table(
         title,
         ["method", *header, "worst class", "many", "medium", "few", "ece", "nll", "brier"],
