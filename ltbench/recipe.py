@@ -163,6 +163,9 @@ def _component(kind: str, spec: Any, tier: str, origin: str, key: str, origins: 
         for name, value in layer.items():
             full[name] = value
             origins[f"{key}.{name}"] = source
+    if isinstance(full.get("base"), Mapping) and "name" not in full["base"]:  # options of the base that stands there
+        below = {**component.defaults(), **tiers.get(tier, {})}.get("base")
+        full["base"] = {**({"name": below} if isinstance(below, str) else below), **full["base"]}
     if isinstance(full.get("base"), (str, Mapping)):
         full["base"] = _component(kind, full["base"], tier, origins[f"{key}.base"], f"{key}.base", origins)
     origins[f"{key}.name"] = origin

@@ -62,9 +62,13 @@ def train_trial(job: Job, folder: Path, options: Mapping[str, Any], device: str,
         "error": error,
     }
     atomic_write(folder / TRIAL, to_json(record))
+    return json.loads((folder / TRIAL).read_text())
+
+
+def clear(folder: Path) -> None:
+    """Remove what a finished trial no longer needs, also where it was killed between its record and this."""
     for name in ("checkpoint.pt", "best.pt"):
         (folder / name).unlink(missing_ok=True)
-    return json.loads((folder / TRIAL).read_text())
 
 
 def seconds(record: Mapping[str, Any]) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from ltbench.cell import canonical, digest
 from ltbench.errors import Diverged, UserError
 from ltbench.launch.local import Job, default_protocol, load_data, say
-from ltbench.launch.trials import read_trial, seconds, total_seconds, train_trial
+from ltbench.launch.trials import clear, read_trial, seconds, total_seconds, train_trial
 from ltbench.recipe import Draft, resolve_with
 from ltbench.search import Space, draws, open_options
 from ltbench.tuned import conditions, write_tuned
@@ -68,17 +68,22 @@ def tune(
     if dry_run:
         return None, "\n\n".join(_listed(plan, method, spaces[method]) for method in methods)
     data: dict[str, Any] = {}
-    entries, first = {}, None
+    entries: dict[str, Any] = {}
+    failed, path, metric = [], None, ""
     for method in methods:
         jobs = [_job(plan, method, options, data) for options in draws(spaces[method], trials, seed)]
-        first = first or jobs[0][1]
-        entries[jobs[0][1].draft.method] = _entry(method, _trials(plan, jobs))
-    assert first is not None
-    where = {**conditions(first.draft), "data": first.data.content}
-    metric = first.draft.recipe["protocol"]["select"]
-    path = _file(plan, first, where)
-    content = {"where": where, "trials": trials, "seed": seed, "metric": metric, "methods": entries}
-    write_tuned(path, content)
+        first = jobs[0][1]
+        if path is None:
+            where = {**conditions(first.draft), "data": first.data.content}
+            path, metric = _file(plan, first, where), first.draft.recipe["protocol"]["select"]
+        try:
+            entries[first.draft.method] = _entry(method, _trials(plan, jobs))
+        except Diverged as error:
+            failed.append(str(error))
+            continue
+        write_tuned(path, {"where": where, "trials": trials, "seed": seed, "metric": metric, "methods": entries})
+    if failed:
+        raise Diverged("; ".join(failed) + (f"; the other methods are in {path}" if entries else ""))
     return path, _table(entries, metric)
 
 
@@ -124,6 +129,7 @@ def _trials(plan: Plan, jobs: Sequence[tuple[Mapping[str, Any], Job]]) -> list[d
                 with filelock.FileLock(folder / "lock", timeout=0):
                     known = read_trial(folder, job)
                     records[number] = known or train_trial(job, folder, options, plan.device, _quiet)
+                    clear(folder)
                     _tell(job, number, len(jobs), records[number], reused=known is not None)
             except filelock.Timeout:
                 continue

@@ -131,7 +131,6 @@ def test_a_killed_tuning_ends_as_an_undisturbed_one(tmp_path: Path, tuned: tuple
     child.send_signal(signal.SIGKILL)
     child.wait()
     before = records(tmp_path)
-    assert not list(tmp_path.rglob("*.json"))[len(before) :]
     content = tune(tmp_path, ["ce", "focal"], 4)
     assert before.items() <= records(tmp_path).items()
     for name, entry in tuned[1]["methods"].items():
@@ -221,7 +220,7 @@ def test_dry_run_shows_where_each_value_is_from(
 @pytest.mark.parametrize(
     ("method", "changes", "text"),
     [
-        ("ce", {"dataset": "folder:PATH"}, "tuned with dataset digits-lt, this cell has folder"),
+        ("ce", {"dataset": "aptos"}, "tuned with dataset digits-lt, this cell has aptos"),
         ("ce", {"protocol": "iois2024"}, r"tuned with protocol quick\+epochs=2\+max_train=80, this cell has iois2024"),
         ("ce", {"overrides": {"protocol.epochs": 3}}, r"this cell has quick\+epochs=3"),
         ("ce", {"overrides": {"dataset.imbalance": 30}}, "tuned with imbalance None, this cell has 30"),
@@ -321,10 +320,10 @@ def test_validation_that_is_the_test_part_is_refused(tmp_path: Path) -> None:
 def test_diverged_trials_lose_and_all_of_them_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ltbench.models.standard import StandardClassifier
 
-    train, bad = StandardClassifier.train_epoch, {0.02}
+    train, bad = StandardClassifier.train_epoch, {0.02, "Focal"}
 
     def sometimes(self: Any, batches: Any, context: Any) -> Any:
-        if not bad or self.protocol["optimizer"]["lr"] in bad:
+        if {self.protocol["optimizer"]["lr"], type(self.loss).__name__} & bad:
             raise NonFinite("the training loss became nan")
         return train(self, batches, context)
 
@@ -332,9 +331,14 @@ def test_diverged_trials_lose_and_all_of_them_are_an_error(tmp_path: Path, monke
     entry = tune(tmp_path, trials=3)["methods"]["ce"]
     assert entry["default_score"] is None and entry["best"] > 0
     assert entry["trials"][0]["error"] == "the training loss became nan"
-    bad.clear()
-    with pytest.raises(Diverged, match="every trial of ce diverged: the training loss became nan"):
-        tune(tmp_path / "all", trials=2)
+    bad.discard(0.02)
+    out = tmp_path / "all"
+    with pytest.raises(
+        Diverged, match=r"every trial of focal diverged: the training loss .* other methods are in .*json"
+    ):
+        tune(out, ["focal", "sqrt"], 1)
+    (file,) = out.glob("tuning/digits-lt/*.json")
+    assert list(read_tuned(file).data["methods"]) == ["sqrt"]
 
 
 def test_fits_are_charged_once_and_those_of_the_best_to_the_cell() -> None:
