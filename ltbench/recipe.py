@@ -164,7 +164,7 @@ def _component(kind: str, spec: Any, tier: str, origin: str, key: str, origins: 
             full[name] = value
             origins[f"{key}.{name}"] = source
     if isinstance(full.get("base"), Mapping) and "name" not in full["base"]:  # options of the base that stands there
-        below = {**component.defaults(), **tiers.get(tier, {})}.get("base")
+        below: Any = {**component.defaults(), **tiers.get(tier, {})}.get("base")
         full["base"] = {**({"name": below} if isinstance(below, str) else below), **full["base"]}
     if isinstance(full.get("base"), (str, Mapping)):
         full["base"] = _component(kind, full["base"], tier, origins[f"{key}.base"], f"{key}.base", origins)
