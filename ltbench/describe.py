@@ -13,6 +13,7 @@ from ltbench.registry import Component
 FACTS = (
     "version",
     "TIERS",
+    "SEARCH",
     "slots",
     "views",
     "owns",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -33,7 +34,11 @@ class Hooks:
 
     @hookspec
     def ltbench_epoch_finished(self, cell: Any, epoch: int, log: dict[str, Any]) -> None:
-        """An epoch was trained, validated and checkpointed."""
+        """An epoch, counted within its stage from 0, was trained and validated; its checkpoint follows.
+
+        log: its line of the history and "step", the epoch counted over all stages. A cell that was killed before the
+        checkpoint tells the same step again when it resumes.
+        """
 
     @hookspec
     def ltbench_cell_finished(self, cell: Any, result: Any) -> None:
@@ -50,18 +55,47 @@ class Quarantined:
     details: str
 
 
+class Events:
+    """Tells plugins of events; one that raises is reported once and stops neither a cell nor the others."""
+
+    def __init__(self, manager: pluggy.PluginManager) -> None:
+        self._manager, self._failed = manager, set[str]()
+
+    def ltbench_cell_started(self, *, cell: Any) -> None:
+        """A cell begins or resumes."""
+        self._tell("ltbench_cell_started", cell=cell)
+
+    def ltbench_epoch_finished(self, *, cell: Any, epoch: int, log: dict[str, Any]) -> None:
+        """An epoch was trained and validated."""
+        self._tell("ltbench_epoch_finished", cell=cell, epoch=epoch, log=log)
+
+    def ltbench_cell_finished(self, *, cell: Any, result: Any) -> None:
+        """A cell has its result on disk."""
+        self._tell("ltbench_cell_finished", cell=cell, result=result)
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        for listener in reversed(getattr(self._manager.hook, event).get_hookimpls()):
+            try:
+                listener.function(*(facts[name] for name in listener.argnames))
+            except Exception as error:
+                if listener.plugin_name in self._failed:
+                    continue
+                self._failed.add(listener.plugin_name)
+                warnings.warn(
+                    f"plugin {listener.plugin_name} failed in {event} ({type(error).__name__}: {error}); "
+                    "the cell goes on, and further failures of this plugin are not shown",
+                    stacklevel=3,
+                )
+
+
 @dataclass(frozen=True)
 class Plugins:
-    """The loaded plugins, their catalogue and those that were left out."""
+    """The loaded plugins, their catalogue, those that were left out, and `events`, which tells them what happens."""
 
     manager: pluggy.PluginManager
     registry: Registry
     quarantined: tuple[Quarantined, ...]
-
-    @property
-    def events(self) -> Any:
-        """Call `events.ltbench_cell_started(cell=...)` and its siblings."""
-        return self.manager.hook
+    events: Events
 
 
 def _load(point: EntryPoint, manager: pluggy.PluginManager, registry: Registry) -> None:
@@ -94,4 +128,4 @@ def plugins() -> Plugins:
                 manager.unregister(name=f"{point.name}={point.value}")
             line = f"{type(error).__name__}: {error}".splitlines()[0]
             broken.append(Quarantined(point.name, point.value, line, traceback.format_exc()))
-    return Plugins(manager, registry, tuple(broken))
+    return Plugins(manager, registry, tuple(broken), Events(manager))

@@ -72,6 +72,12 @@ class Component:
         """Option name -> default, of the options that have one."""
         return {name: value for name, value in self.options().items() if value is not inspect.Parameter.empty}
 
+    def search(self) -> dict[str, Any]:
+        """Option name -> search space as plain data, of the options that may be tuned; UnknownName for no option."""
+        spaces = dict(getattr(self.value, "SEARCH", {}))
+        self.check_options_names(spaces)
+        return spaces
+
     def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options without those that its class calls later ones and that are at their default."""
         later: frozenset[str] = getattr(self.value, "later_options", frozenset())

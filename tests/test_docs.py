@@ -47,7 +47,15 @@ def in_workshop(folder: Path, *command: str) -> subprocess.CompletedProcess[str]
 
 def test_the_guide_has_one_file_for_each_kind(workshop: Path) -> None:
     names = {path.name for path in (workshop / "my-tail" / "my_tail").glob("*.py")}
-    assert names == {"__init__.py", "loss.py", "sampler.py", "generator.py", "classifier.py", "methods.py"}
+    assert names == {
+        "__init__.py",
+        "loss.py",
+        "sampler.py",
+        "generator.py",
+        "classifier.py",
+        "methods.py",
+        "tracker.py",
+    }
 
 
 def test_the_guide_runs(workshop: Path) -> None:

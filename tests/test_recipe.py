@@ -268,3 +268,8 @@ def test_a_data_set_that_cuts_its_own_tail_follows_a_smaller_imbalance(asked, ra
     assert draft.dataset == "digits-lt"
     counts = np.bincount(source.load(None, 8).labels, minlength=10)
     assert (counts[0] - 68) / (counts[9] - 68) == pytest.approx(ratio, rel=0.05)
+
+
+def test_options_of_a_base_that_nobody_named():
+    draft, _ = resolve("ce", "digits-lt", "quick", overrides={"loss": "drw", "loss.base.label_smoothing": 0.1})
+    assert draft.recipe["loss"]["base"] == {"name": "ce", "label_smoothing": 0.1}

@@ -162,3 +162,49 @@ def test_events_reach_plugins(with_plugins):
     watcher.ltbench_cell_started = ltbench_cell_started
     with_plugins(watcher=watcher).events.ltbench_cell_started(cell="this")
     assert seen == ["this"]
+
+
+def test_a_listener_that_fails_is_reported_once_and_stops_nobody(with_plugins):
+    seen = []
+
+    def module(name, **hooks):
+        made = ModuleType(name)
+        for hook, function in hooks.items():
+            function.__name__ = hook
+            setattr(made, hook, ltbench.hookimpl(function))
+        return made
+
+    def broken(cell, epoch, log):
+        raise OSError("disk full")
+
+    def started(cell):
+        raise RuntimeError("no network")
+
+    def told(cell, epoch, log):
+        seen.append((epoch, log["step"]))
+
+    loaded = with_plugins(
+        a_last=module("a_last", ltbench_epoch_finished=told),
+        bad=module("bad", ltbench_epoch_finished=broken, ltbench_cell_started=started),
+        z_first=module("z_first", ltbench_epoch_finished=told),
+    )
+    events = loaded.events
+    with pytest.warns(
+        UserWarning, match=r"plugin bad=bad failed in ltbench_epoch_finished \(OSError: disk full\)"
+    ) as got:
+        for epoch in range(3):
+            events.ltbench_epoch_finished(cell="this", epoch=epoch, log={"step": epoch})
+        events.ltbench_cell_started(cell="this")
+    assert len(got) == 1 and seen == [(0, 0), (0, 0), (1, 1), (1, 1), (2, 2), (2, 2)]
+
+
+def test_ctrl_c_in_a_listener_ends_the_cell(with_plugins):
+    pressed = ModuleType("pressed")
+
+    @ltbench.hookimpl
+    def ltbench_cell_finished(cell, result):
+        raise KeyboardInterrupt
+
+    pressed.ltbench_cell_finished = ltbench_cell_finished
+    with pytest.raises(KeyboardInterrupt):
+        with_plugins(pressed=pressed).events.ltbench_cell_finished(cell="this", result=None)

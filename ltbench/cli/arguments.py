@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ltbench.errors import UserError
 
@@ -26,6 +26,18 @@ def where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value; repeatable")
     parser.add_argument("--data-root", metavar="DIR", help="default: $LTBENCH_DATA, else the user cache folder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def tuned(parser: argparse.ArgumentParser) -> None:
+    """A file of tuned options."""
+    parser.add_argument("--tuned", metavar="FILE", help="the options that ltbench tune chose")
+
+
+def overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """What --set and --tuned change of a recipe."""
+    from ltbench.recipe import parse_set
+
+    return {**parse_set(args.set), **({"tuned": args.tuned} if args.tuned else {})}
 
 
 def out(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ltbench.cli.arguments import Verb, existing, out, where
+from ltbench.cli.arguments import Verb, existing, out, overrides, tuned, where
 from ltbench.errors import UserError
 from ltbench.plugins import plugins
 from ltbench.registry import nearest
@@ -18,6 +18,7 @@ def add(verb: Verb) -> None:
     p.add_argument("--dataset", required=True)
     p.add_argument("--seed", type=int, default=0)
     where(p)
+    tuned(p)
     out(p)
     p.add_argument("--dry-run", action="store_true", help="print every value with its origin, and stop")
     p.add_argument("--json", action="store_true", help="print the record")
@@ -37,6 +38,7 @@ def add(verb: Verb) -> None:
     )
     p.add_argument("--dry-run", action="store_true", help="list the cells and whether each is finished, and stop")
     where(p)
+    tuned(p)
     out(p)
     p = verb("status", _status, "finished and unfinished cells")
     out(p)
@@ -44,10 +46,9 @@ def add(verb: Verb) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from ltbench.launch import local
-    from ltbench.recipe import parse_set
 
-    overrides = parse_set(args.set)
-    job = local.plan(args.method, args.dataset, args.protocol, args.seed, overrides, args.data_root, args.device)
+    changes = overrides(args)
+    job = local.plan(args.method, args.dataset, args.protocol, args.seed, changes, args.data_root, args.device)
     if args.dry_run:
         print(local.describe(job, args.out))
         return 0
@@ -68,7 +69,6 @@ def _sweep(args: argparse.Namespace) -> int:
     from ltbench import suites
     from ltbench.launch.executors import Options
     from ltbench.launch.sweep import sweep
-    from ltbench.recipe import parse_set
 
     if args.methods and not args.suite and not args.dataset:
         raise UserError(
@@ -95,7 +95,7 @@ def _sweep(args: argparse.Namespace) -> int:
         datasets=datasets,
         protocol=args.protocol or (suite.protocol if suite else None),
         seeds=_seeds(args.seeds or (suite.seeds if suite else "0")),
-        overrides=parse_set(args.set),
+        overrides=overrides(args),
         out=args.out,
         data_root=args.data_root,
         device=args.device,

@@ -65,9 +65,11 @@ class Classifier(ABC):
     slots: the component slots of the recipe it uses beside sampler and generator, which belong to the engine.
     views: names of augmentations, "protocol" (the protocol's), "strong" or "none", one tensor each in Batch.views.
     owns: protocol fields it fixes -> why; tables print them as a footnote.
+    SEARCH: option -> search space for `ltbench tune`, plain data as in `ltbench.search`.
     """
 
     version: ClassVar[int] = 1
+    SEARCH: ClassVar[Mapping[str, Any]] = {}
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}, "base": {}, "paper": {}}
     slots: ClassVar[frozenset[str]] = frozenset({"loss"})
     owns: ClassVar[Mapping[str, str]] = {}

@@ -30,9 +30,12 @@ class Generator(ABC):
     fit_options: the options on which the fit depends; None = all of them. Cells that agree in these share a fit.
     later_options: options that joined a version after cells were measured with it. At their default, which must change
     nothing, they stand neither in a recipe nor in the key of a fit, so those cells and fits keep their hashes.
+    SEARCH: option -> search space for `ltbench tune`, plain data as in `ltbench.search`; a value of a fit option is
+    a fit of its own.
     """
 
     version: ClassVar[int] = 1
+    SEARCH: ClassVar[Mapping[str, Any]] = {}
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}, "base": {}, "paper": {}}
     fit_options: ClassVar[frozenset[str] | None] = None
     later_options: ClassVar[frozenset[str]] = frozenset()

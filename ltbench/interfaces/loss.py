@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -17,9 +18,11 @@ class Loss(ABC):
     """A training objective on one batch; constructor options (keyword-only) appear as `--set loss.OPTION=VALUE`.
 
     `head` is the kind of last layer it needs: "linear" gives z = Wx + b, "cosine" gives cosines in [-1, 1].
+    `SEARCH` maps options to search spaces for `ltbench tune`, plain data as in `ltbench.search`.
     """
 
     version: ClassVar[int] = 1
+    SEARCH: ClassVar[Mapping[str, Any]] = {}
     head: Literal["linear", "cosine"] = "linear"
     uses_class_counts: bool = False
 

@@ -70,9 +70,11 @@ class Sampler(ABC):
     "running_accuracy" (C,), "union_accuracy" (C,). Feedback always holds "epoch", "pool_counts" (C,), "val_counts"
     (C,), the validation images per class, and "score" (validation score of the last epoch, nan before); a needed entry
     is missing as long as nothing was trained.
+    SEARCH: option -> search space for `ltbench tune`, plain data as in `ltbench.search`.
     """
 
     version: ClassVar[int] = 1
+    SEARCH: ClassVar[Mapping[str, Any]] = {}
     needs: frozenset[str] = frozenset()
     uses_class_counts: bool = False
 

@@ -116,6 +116,9 @@ def questionable(draft: Draft) -> list[str]:
             f"generator {names['generator']} is never used: sampler {names['sampler']} asks for no synthetic images; "
             "use --set sampler=fixed-quota --set sampler.ratio=0.2"
         )
+    tuning = draft.recipe.get("tuning")
+    if tuning and tuning["seed"] == draft.seed:
+        remarks.append(f"seed {draft.seed} is that of tuning: this very training was among the trials chosen from")
     return remarks
 
 
@@ -242,7 +245,7 @@ def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
     def listen(epoch: int, line: dict[str, Any]) -> None:
         nonlocal told
         atomic_write(folder / HISTORY, "".join(json.dumps(json.loads(to_json(x))) + "\n" for x in run.history))
-        events.ltbench_epoch_finished(cell=job.cell, epoch=epoch, log=line)
+        events.ltbench_epoch_finished(cell=job.cell, epoch=epoch, log={**line, "step": len(run.history) - 1})
         last = epoch + 1 == recipe["protocol"]["epochs"]
         if last or time.monotonic() - told > 5:
             told = time.monotonic()
@@ -252,7 +255,10 @@ def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
             )
 
     run = Run(context, job.cell.hash, listen)
-    result = finish(run, job.cell, job.data, run.train(), list(job.warnings))
+    selected, tuning = run.train(), recipe.get("tuning")
+    if tuning:  # spent before, by the trials that chose the options
+        context.cost.add("tuning", tuning["seconds"], cached=True)
+    result = finish(run, job.cell, job.data, selected, list(job.warnings))
     events.ltbench_cell_finished(cell=job.cell, result=result)
     return result
 
@@ -281,9 +287,10 @@ def seconds_of(job: Job, out: Path) -> list[float]:
 
 
 def _seconds(path: Path) -> float | None:
-    """What a finished cell took; None for a damaged record."""
+    """What a finished cell took, without what was spent on tuning before; None for a damaged record."""
     try:
-        return float(json.loads(path.read_text())["cost"]["total_seconds"])
+        cost = json.loads(path.read_text())["cost"]
+        return float(cost["total_seconds"]) - float(cost["phases"].get("tuning", {}).get("seconds", 0))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -295,7 +302,7 @@ def describe(job: Job, out: Path) -> str:
     rows = []
     for key, value in flatten(job.cell.recipe).items():
         origin = job.draft.origins.get(key, job.draft.origins.get(key.rpartition(".")[0], ""))
-        fidelity = "" if origin.startswith(("tier", "--set")) else job.draft.fidelity.get(key, "")
+        fidelity = "" if origin.startswith(("tier", "tuned", "--set")) else job.draft.fidelity.get(key, "")
         rows.append((key, str(value), origin, fidelity))
     wide = [min(max(len(row[i]) for row in rows), 48) for i in range(3)]
     lines = [f"{k:<{wide[0]}}  {v:<{wide[1]}}  {o:<{wide[2]}}  {f}".rstrip() for k, v, o, f in rows]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltbench.cell import Cell
+
+if TYPE_CHECKING:
+    from ltbench.tuned import Tuned
 
 
 @dataclass
@@ -25,6 +28,8 @@ class Draft:
     standard: bool
     weights_path: str | None = None
     notes: list[str] = field(default_factory=list)
+    search: Mapping[str, Any] = field(default_factory=dict)
+    tuned: Tuned | None = None
 
     @property
     def seed(self) -> int:
@@ -32,7 +37,13 @@ class Draft:
         return self.recipe["seed"]
 
     def freeze(self, *, n_train: int, content: str) -> Cell:
-        """Settle what depends on the data (epochs) and freeze; `content` is the hash of the data in use."""
+        """Settle what depends on the data (epochs) and freeze; `content` is the hash of the data in use.
+
+        UserError where the recipe was tuned on other data or with other versions.
+        """
+        tuning: dict[str, Any] = {}
+        if self.tuned is not None:
+            tuning = self.tuned.checked(lambda draft: draft.freeze(n_train=n_train, content=content))
         recipe = copy.deepcopy(self.recipe)
         rule = recipe["protocol"]["epochs"]
         if isinstance(rule, Mapping):
@@ -49,4 +60,5 @@ class Draft:
             owns=self.owns,
             assumed=self.fidelity.get("method") == "assumed",
             standard=self.standard,
+            **tuning,
         )

@@ -29,9 +29,27 @@ def resolve(
 ) -> tuple[Draft, Any]:
     """Merge all layers; returns the draft and the dataset instance. Unknown names raise with nearest matches.
 
-    method: an id, a Python file, or a recipe such as {"generator": "NAME"}.
+    method: an id, a Python file, or a recipe such as {"generator": "NAME"}. The override "tuned" names a file of
+    `ltbench tune`, whose options for this method are a layer above the method's own.
     """
     overrides = dict(overrides or {})
+    file = overrides.pop("tuned", None)
+    if file is None:
+        return resolve_with({}, method, dataset, protocol, seed, overrides)
+    from ltbench.tuned import read_tuned
+
+    return read_tuned(file).resolve(method, dataset, protocol, seed, overrides)
+
+
+def resolve_with(
+    tuned: Mapping[str, Any],
+    method: str | Mapping[str, Any],
+    dataset: str,
+    protocol: str,
+    seed: int,
+    overrides: Mapping[str, Any],
+) -> tuple[Draft, Any]:
+    """`resolve` with tuned options, which rename nothing, as a layer below --set."""
     protocol_id, fields = _load("protocol", protocol)
     method_id, recipe = _load("method", method)
     unknown = set(recipe) - METHOD_KEYS
@@ -40,7 +58,7 @@ def resolve(
     seed = overrides.get("seed", seed)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise UserError(f"the seed must be a whole number of at least 0, got {seed!r}")
-    per_dataset = fields.pop("datasets", {})
+    per_dataset, search = fields.pop("datasets", {}), fields.pop("search", {})
     parts = _split_overrides(overrides, fields)
     shown_dataset, section, instance = _dataset(dataset, parts["dataset"])
     name = section["name"]
@@ -49,11 +67,13 @@ def resolve(
         (f"protocol {protocol_id}, {name}", per_dataset.get(name, {})),
         (f"method {method_id}", owned_fields(method_id, recipe)),
         (f"dataset {name}", {f"augment.{key}": value for key, value in instance.augment.items()}),
+        ("tuned", {k.removeprefix("protocol."): v for k, v in tuned.items() if k.startswith("protocol.")}),
         ("--set", parts["protocol"]),
     ]
     origins = {f"dataset.{key}": "--set" if key in parts["dataset"] else "default" for key in section}
     base = merged_protocol(layers, instance, origins)
-    slots = resolved_slots(method_id, recipe, name, parts["method"], base, origins)
+    chosen = {key: value for key, value in tuned.items() if not key.startswith("protocol.")}
+    slots = resolved_slots(method_id, recipe, name, chosen, parts["method"], base, origins)
     classifier = plugins().registry.get("classifier", slots["classifier"]["name"]).value
     versions: dict[str, int | str] = {f"dataset:{name}": type(instance).version}
     for slot, spec in slots.items():
@@ -80,6 +100,7 @@ def resolve(
         versions=versions,
         standard=not renames and not parts["method"] and not own_files,
         weights_path=weights_path,
+        search=search,
     )
     return draft, instance
 
@@ -143,5 +164,5 @@ def _dataset(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any], A
 
 
 def _from_preset(origin: str) -> bool:
-    """Whether a value is the method's own, so that its fidelity holds: neither a tier's nor the user's."""
-    return not origin.startswith(("tier", "--set"))
+    """Whether a value is the method's own, so that its fidelity holds: neither a tier's, nor tuned, nor the user's."""
+    return not origin.startswith(("tier", "tuned", "--set"))

@@ -18,6 +18,7 @@ def resolved_slots(
     method: str,
     recipe: Mapping[str, Any],
     dataset: str,
+    tuned: Mapping[str, Any],
     overrides: Mapping[str, Any],
     protocol: Mapping[str, Any],
     origins: dict[str, str],
@@ -27,6 +28,8 @@ def resolved_slots(
     given["classifier"] = given["classifier"] or "standard"
     given["sampler"] = given["sampler"] or "instance"
     for key, value in recipe.get("datasets", {}).get(dataset, {}).items():
+        assign(given, key, value)
+    for key, value in tuned.items():
         assign(given, key, value)
     for key, value in sorted(overrides.items(), key=lambda item: item[0].count(".")):
         slot, dot, _ = key.partition(".")
@@ -41,6 +44,7 @@ def resolved_slots(
         slot: spec if spec is None else _component(slot, spec, protocol["tier"], f"method {method}", slot, origins)
         for slot, spec in given.items()
     }
+    origins |= dict.fromkeys(tuned, "tuned")
     origins |= {f"{key}.name" if f"{key}.name" in origins else key: "--set" for key in overrides}
     _references(resolved, protocol)
     return resolved
@@ -58,6 +62,9 @@ def _component(kind: str, spec: Any, tier: str, origin: str, key: str, origins: 
         for name, value in layer.items():
             full[name] = value
             origins[f"{key}.{name}"] = source
+    if isinstance(full.get("base"), Mapping) and "name" not in full["base"]:  # options of the base that stands there
+        below: Any = {**component.defaults(), **tiers.get(tier, {})}.get("base")
+        full["base"] = {**({"name": below} if isinstance(below, str) else below), **full["base"]}
     if isinstance(full.get("base"), (str, Mapping)):
         full["base"] = _component(kind, full["base"], tier, origins[f"{key}.base"], f"{key}.base", origins)
     origins[f"{key}.name"] = origin

@@ -28,9 +28,10 @@ def compare(
     fmt: str = "table",
     resamples: int = 2000,
     all_images: bool = False,
+    tuned: bool = False,
 ) -> str:
     """The text of `comparison`; all_images: every image on which they differ and not the first ten."""
-    found = comparison(results, a, b, dataset, protocol, resamples=resamples)
+    found = comparison(results, a, b, dataset, protocol, resamples=resamples, tuned=tuned)
     return render(comparison_tables(found, all_images), fmt)
 
 

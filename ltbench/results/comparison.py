@@ -132,12 +132,15 @@ def comparison(
     protocol: str | None = None,
     *,
     resamples: int = 2000,
+    tuned: bool = False,
 ) -> Comparison:
-    """Compare by seed on the same test images; `results` is a folder or `load_results` of it.
+    """Compare by seed on the same test images; `results` is a folder or `load_results` of it. tuned: tuned rows alone.
 
     Raises UserError when the two share no data set, protocol, conditions, seed or test images.
     """
     frame = load_results(results) if isinstance(results, str | Path) else results
+    if "tuning" in frame:  # a tuned row of a method is another than the untuned one
+        frame = frame[(frame["tuning"] != "") == tuned]
     dataset = shared("dataset", dataset, rows_of(frame, method=a), rows_of(frame, method=b), a, b)
     rows_a, rows_b = rows_of(frame, method=a, dataset=dataset), rows_of(frame, method=b, dataset=dataset)
     protocol = shared("protocol", protocol, rows_a, rows_b, a, b)

@@ -14,7 +14,7 @@ from ltbench.results.store import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-SAME = ("content", "split_scheme", "split_seed", "imbalance", "weights")
+SAME = ("content", "split_scheme", "split_seed", "imbalance", "weights", "tuning")
 NAMED = 3  # image ids in an error
 
 

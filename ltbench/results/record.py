@@ -106,6 +106,7 @@ class Result:
             "split_scheme": split.get("scheme", ""),
             "split_seed": split.get("seed", 0),
             "imbalance": (options or {}).get("imbalance"),
+            "tuning": _budget(recipe.get("tuning")),
             "train_ratio": max(counts) / min(counts) if min(counts) else float("nan"),
             "smallest_val_class": min(data.get("val_counts") or [0]),
             "validation_is_test": bool(data.get("validation_is_test", False)),
@@ -164,6 +165,11 @@ def read_result(folder: Path | str) -> Result:
     if "selection" in data:
         data["selection"] = {**data["selection"], "score": null_to_nan(data["selection"].get("score"))}
     return Result(folder, data)
+
+
+def _budget(tuning: Mapping[str, Any] | None) -> str:
+    """ "8 trials a method (seed 1000)", or an empty string for untuned options."""
+    return f"{tuning['trials']} trials a method (seed {tuning['seed']})" if tuning else ""
 
 
 def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Rows = pd.DataFrame | Sequence[Mapping[str, Any]]
 
-CONDITIONS = ("dataset", "protocol", "weights", "split_scheme", "split_seed", "imbalance", "content")
+CONDITIONS = ("dataset", "protocol", "weights", "split_scheme", "split_seed", "imbalance", "content", "tuning")
 FACTS = (
     *("method", "seed", "hash", "versions", "finished", "seconds", "train_ratio", "smallest_val_class"),
     *("external", "assumed", "standard", "validation_is_test", "owns"),

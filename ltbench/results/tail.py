@@ -13,7 +13,7 @@ from ltbench.metrics import average_ranks, jeffreys
 from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
 from ltbench.results.rows import comparable, grouped, newest, selected
-from ltbench.results.words import LOWER_IS_BETTER
+from ltbench.results.words import LOWER_IS_BETTER, tuned
 
 if TYPE_CHECKING:
     from ltbench.results.rows import Rows
@@ -45,8 +45,9 @@ def rank_table(
 ) -> str:
     """Mean rank over the data sets of a protocol of the methods that have all of them, with Nemenyi's difference."""
     kept = selected(results, None, protocol, metric, include_renamed)
-    groups = grouped(kept, lambda row: row["protocol"])
-    return render([_ranks(groups[name], name, metric) for name in sorted(groups)], fmt)
+    groups = grouped(kept, lambda row: (row["protocol"], row.get("tuning") or ""))
+    tables = [_ranks(groups[name, tuning], name + tuned(tuning), metric) for name, tuning in sorted(groups)]
+    return render(tables, fmt)
 
 
 def _card(group: Sequence[Mapping[str, Any]]) -> Table:
@@ -72,7 +73,10 @@ def _card(group: Sequence[Mapping[str, Any]]) -> Table:
         rows[-1] += [f"{means[key]:.3f}" for key in ("nll", "brier")]
         header = [f"{name} (n={int(k)})" for name, k in zip(names, n, strict=True)]
     order = np.argsort([-np.nanmin([r[f"{name}_recall"] for name in names]) for r in records], kind="stable")
-    title = f"{latest[0]['dataset']}, protocol {latest[0]['protocol']}: recall by class and calibration, percent"
+    budget = tuned(latest[0].get("tuning"))
+    title = (
+        f"{latest[0]['dataset']}, protocol {latest[0]['protocol']}{budget}: recall by class and calibration, percent"
+    )
     return Table(
         title,
         ["method", *header, "worst class", "many", "medium", "few", "ece", "nll", "brier"],

@@ -84,6 +84,10 @@ def _identity(result: Result) -> list[str]:
     problems = []
     if recomputed != cell.get("hash"):
         problems.append(f"{path}: the cell hash is {cell.get('hash')}, its recipe gives {recomputed}")
+    spent = (cell["recipe"].get("tuning") or {}).get("seconds")
+    charged = ((result.data.get("cost") or {}).get("phases") or {}).get("tuning", {}).get("seconds")
+    if spent != charged:
+        problems.append(f"{path}: tuning took {spent} s, {charged} s are charged as its cost")
     name = f"seed{cell.get('seed')}-{str(cell.get('hash'))[:8]}"
     if result.folder.resolve().name != name:
         problems.append(f"{result.folder} should be called {name} after its cell")

@@ -31,14 +31,21 @@ def number(metric: str, value: float, signed: bool = False) -> str:
     return f"{value:{sign}.4f}" if plain else f"{100 * value:{sign}.2f}"
 
 
+def tuned(budget: str | None) -> str:
+    """ ", tuned, 8 trials a method (seed 1000)", or an empty string for untuned options."""
+    return f", tuned, {budget}" if budget else ""
+
+
 def table_title(record: Mapping[str, Any]) -> str:
     """What the rows of a table have in common, from one of them."""
     ratio = record["train_ratio"]
     imbalance = "" if math.isnan(ratio) else f", training imbalance {ratio:.1f}"
     imbalance += f" (set to {record['imbalance']})" if record["imbalance"] else ""
+    split = f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}"
+    budget = tuned(record["tuning"]) or ", untuned defaults"
     return (
         f"{record['dataset']}, protocol {record['protocol']}, weights {record['weights'] or 'none'}, "
-        f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}, untuned defaults, percent"
+        f"{split}{budget}, percent"
     )
 
 

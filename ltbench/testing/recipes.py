@@ -8,6 +8,7 @@ from pathlib import Path
 import ltbench
 from ltbench.recipe import SLOTS, Draft, flatten, resolve
 from ltbench.registry import Component
+from ltbench.testing.searching import check_protocol_search
 from ltbench.testing.tiny import PROTOCOL
 from ltbench.testing.tools import check_version, require
 
@@ -21,6 +22,7 @@ def check_protocol(component: Component, folder: Path) -> Iterator[str]:
     missing = set(PROTOCOL) - set(component.value)
     require(not missing, f"fields are missing: {sorted(missing)}")
     yield "has every field"
+    yield from check_protocol_search(component.value)
     for method in ltbench.names("method"):
         _resolved(method, component.id)
     yield f"resolves under {len(ltbench.names('method'))} methods, the same twice"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ltbench.errors import ContractError, LtbenchError
 from ltbench.plugins import plugins
-from ltbench.registry import Component
+from ltbench.registry import CODE_KINDS, Component
 from ltbench.testing.classifiers import check_classifier
 from ltbench.testing.datasets import check_dataset
 from ltbench.testing.generators import check_generator
@@ -16,6 +16,7 @@ from ltbench.testing.losses import check_loss
 from ltbench.testing.metrics import check_metric
 from ltbench.testing.recipes import check_method, check_protocol
 from ltbench.testing.samplers import check_sampler
+from ltbench.testing.searching import check_search
 
 Check = Callable[[Component, Path], Iterator[str]]
 CHECKS: dict[str, Check] = {
@@ -34,7 +35,7 @@ def check_component(kind: str, id: str) -> Iterator[str]:
     """One line per passed check; the first failed one raises an LtbenchError that says what broke the contract."""
     component = plugins().registry.get(kind, id)
     with tempfile.TemporaryDirectory(prefix="ltbench-check-") as folder:
-        checks = CHECKS[kind](component, Path(folder))
+        checks = _checks(component, Path(folder))
         while True:
             try:
                 line = next(checks)
@@ -45,3 +46,9 @@ def check_component(kind: str, id: str) -> Iterator[str]:
             except Exception as error:
                 raise ContractError(f"{kind} {component.id!r} raised {type(error).__name__}: {error}") from error
             yield line
+
+
+def _checks(component: Component, folder: Path) -> Iterator[str]:
+    yield from CHECKS[component.kind](component, folder)
+    if component.kind in CODE_KINDS:
+        yield from check_search(component)

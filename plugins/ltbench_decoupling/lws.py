@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +26,8 @@ class ClassScale(nn.Module):
 
 class LearnableScaling(Trained):
     """Stage two trains C scales and nothing else; the release gives it 5 epochs after 90 and the first stage's rate."""
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"share": ("log", 0.05, 0.5), "lr_scale": ("log", 0.1, 10.0)}
 
     def __init__(self, *, share: float = 5 / 90, lr_scale: float = 1.0, eval_batch: int = 256) -> None:
         super().__init__(share=share, lr_scale=lr_scale, eval_batch=eval_batch)

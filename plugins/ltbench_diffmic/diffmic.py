@@ -27,6 +27,11 @@ from ltbench_diffmic.trunk import full
 class DiffMIC(Options, Classifier):
     """Dual-guidance diffusion over label vectors (Yang et al. 2023), with the options of `Options`."""
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {
+        "lr": ("log", 1e-4, 1e-2),
+        "guide_lr": ("log", 2e-5, 5e-3),
+        "mmd": ("linear", 0.1, 1.0),
+    }
     version: ClassVar[int] = 1
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ltbench_samplers.quota import QuotaSampler
@@ -44,6 +44,8 @@ class AccuracyAdaptive(QuotaSampler):
     generate_every: epochs between two pools; the first epoch is real only. accuracy: the feedback that steers it.
     on_empty_class: "error" (DataError) or "skip" for a class without real training images.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"temperature": ("log", 0.1, 10.0)}
 
     def __init__(
         self,

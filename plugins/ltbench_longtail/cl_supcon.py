@@ -65,6 +65,7 @@ class CLSupCon(BranchedClassifier):
     rate in stage 2. head_sampler: the sampler of stage 2; the cell's own serves stage 1. The loss is that of the head.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"temperature": ("log", 0.05, 0.5), "head_rate": ("log", 1.0, 30.0)}
     version: ClassVar[int] = 1
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"dim": 32}, "base": {}, "paper": {}}
     TEST_OPTIONS: ClassVar[Mapping[str, Any]] = {"head_epochs": 1.0}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +35,8 @@ class Danil(StandardClassifier):
 
     Under mean pooling and a linear head the term is a margin between class vectors and trains the head alone.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"weight": ("log", 0.01, 1.0)}
 
     def __init__(self, *, weight: float = 0.1, eps: float = 1e-2, eval_batch: int = 256) -> None:
         if not weight >= 0 or not eps > 0:

@@ -27,6 +27,7 @@ class Paired(Sampler):
     number of steps and costs twice the images. resample_weighting: rho >= 0, 0 = uniform.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"resample_weighting": ("linear", 0.0, 1.0)}
     uses_class_counts = True
 
     def __init__(self, *, resample_weighting: float = 0.0) -> None:
@@ -91,6 +92,10 @@ class GLMC(BranchedClassifier):
     CutMix by the pixels of the clipped box instead of the nominal share.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {
+        "label_weighting": ("linear", 0.5, 1.2),
+        "consistency": ("log", 0.3, 10.0),
+    }
     version: ClassVar[int] = 1
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"dim": 64}, "base": {}, "paper": {}}
     slots: ClassVar[frozenset[str]] = frozenset()

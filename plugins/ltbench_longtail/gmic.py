@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,8 @@ class GMIC(StandardClassifier):
     replace the loss; probabilities are then sigmoids over their sum). crop: pixels, default 32 at 224 px, in
     proportion, but at least 8 up to half the image. local: network of the crops, "auto" is ResNet-18 from 32 px.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"top": ("linear", 0.01, 0.2), "beta": ("log", 3e-6, 3e-4)}
 
     def __init__(
         self,

@@ -70,6 +70,7 @@ class Lift(StandardClassifier):
     tte: mean logits of five crops.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"scale": ("log", 10.0, 60.0)}
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"backbone": "vit_tiny_patch16_224.augreg_in21k"},
         "base": {},

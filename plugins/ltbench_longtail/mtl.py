@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -57,6 +58,8 @@ class MultiTask(StandardClassifier):
     turns, seen by the auxiliary head alone), or "auto": a body site where the data set has one, else "coarse_label".
     healthy: a class index; None: the first class whose name says so (normal, healthy, ...), else class 0.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"weight": ("log", 0.1, 10.0)}
 
     def __init__(
         self, *, aux: str = "auto", weight: float = 1.0, healthy: int | None = None, eval_batch: int = 256

@@ -81,6 +81,7 @@ class NCL(BranchedClassifier):
     a second, strong view against a queue of `queue` vectors of `dim`, with `temperature` and twin `momentum`.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"hard": ("linear", 0.1, 0.6), "distil": ("log", 0.1, 2.0)}
     version: ClassVar[int] = 1
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}, "base": {}, "paper": {"with_contrastive": True}}
     slots: ClassVar[frozenset[str]] = frozenset()

@@ -82,6 +82,11 @@ class ProCoProto(BranchedClassifier):
     exponent of 1/pi in the prototypes' weights. contrast: weight of the contrastive part.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {
+        "temperature": ("log", 0.05, 0.5),
+        "recalibrate": ("linear", 0.0, 1.0),
+        "contrast": ("log", 0.1, 10.0),
+    }
     version: ClassVar[int] = 1
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"dim": 32, "momentum": 0.99}, "base": {}, "paper": {}}
     views = ("protocol", "strong")

@@ -74,6 +74,7 @@ class ProCoVMF(BranchedClassifier):
     alpha: weight of the contrast. The class head alone predicts.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"temperature": ("log", 0.05, 0.5), "alpha": ("log", 0.1, 10.0)}
     version: ClassVar[int] = 1
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"dim": 32, "hidden": 64}, "base": {}, "paper": {}}
     slots: ClassVar[frozenset[str]] = frozenset()

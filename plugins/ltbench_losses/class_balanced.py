@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -44,6 +46,8 @@ class ClassBalancedCE(_ClassBalanced):
     beta: 0 gives cross-entropy, towards 1 the inverse frequency. normalize, min_count: as in WeightedLoss.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"beta": ("choice", [0.9, 0.99, 0.999, 0.9999])}
+
     def __init__(self, *, beta: float = 0.9999, normalize: str = "n", min_count: int = 0) -> None:
         super().__init__(CrossEntropy(), id="cb-ce", beta=beta, normalize=normalize, min_count=min_count)
 
@@ -54,6 +58,11 @@ class ClassBalancedFocal(_ClassBalanced):
     A sample's weight, that of its true class, multiplies all C sigmoid terms; the sum is divided by N.
     probs: prediction by "softmax" or "sigmoid", sigma(z) / sum sigma(z). normalize, min_count: as in WeightedLoss.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {
+        "beta": ("choice", [0.9, 0.99, 0.999, 0.9999]),
+        "gamma": ("choice", [0.5, 1.0, 2.0]),
+    }
 
     def __init__(
         self,

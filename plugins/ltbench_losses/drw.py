@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ltbench_samplers.deferred import switch_epoch
@@ -23,6 +23,11 @@ class DRW(WeightedLoss):
     base: the other loss; it needs a per-sample form. switch: share of the epochs, in [0, 1]. beta: as in cb-ce.
     normalize, min_count: as in WeightedLoss.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {
+        "switch": ("linear", 0.5, 0.95),
+        "beta": ("choice", [0.9, 0.99, 0.999, 0.9999]),
+    }
 
     def __init__(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ class EQL(MeanLoss):
     threshold: lambda of the paper, classes of a smaller share of the images are tail; None: see tail_classes.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"gamma": ("linear", 0.75, 1.0)}
     uses_class_counts = True
     tail: ClassVector
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +22,12 @@ class EQLv2(Loss):
     q = 1 / (1 + exp(-gamma (r - mu))), p = 1 + alpha (1 - q); r is a class's positive over its negative gradient,
     accumulated with these weights over the whole training, 100 before. It has no per-sample form: each batch moves r.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {
+        "gamma": ("log", 3.0, 48.0),
+        "mu": ("linear", 0.4, 1.0),
+        "alpha": ("log", 1.0, 16.0),
+    }
 
     def __init__(self, *, gamma: float = 12.0, mu: float = 0.8, alpha: float = 4.0) -> None:
         self.gamma = number("loss.gamma", gamma, ends="()", example=12)

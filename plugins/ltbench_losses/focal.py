@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ class Focal(MeanLoss):
 
     alpha, a number or one a class, multiplies outside the modulator; None = 1. The sigmoid form sums over classes.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"gamma": ("log", 0.5, 5.0)}
 
     def __init__(
         self, *, gamma: float = 2.0, alpha: float | Sequence[float] | None = None, activation: str = "softmax"

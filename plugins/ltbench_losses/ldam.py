@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +21,7 @@ class LDAM(CountLoss, MeanLoss):
     min_count: as in CountLoss.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"scale": ("log", 10.0, 60.0), "max_margin": ("linear", 0.1, 0.9)}
     head = "cosine"
 
     def __init__(self, *, scale: float = 30.0, max_margin: float = 0.5, min_count: int = 0) -> None:

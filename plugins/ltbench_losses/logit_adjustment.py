@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,6 +32,8 @@ class LogitAdjustment(_LogPrior, MeanLoss):
     tau: 0 gives cross-entropy. min_count: as in CountLoss.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"tau": ("linear", 0.0, 2.0)}
+
     def __init__(self, *, tau: float = 1.0, min_count: int = 0) -> None:
         super().__init__(id="logit-adjustment", tau=tau, min_count=min_count)
 
@@ -43,6 +48,8 @@ class BalancedSoftmax(LogitAdjustment):
     min_count: as in CountLoss.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {}
+
     def __init__(self, *, min_count: int = 0) -> None:
         super().__init__(tau=1.0, min_count=min_count)
 
@@ -52,6 +59,8 @@ class PostHocLogitAdjustment(_LogPrior, CrossEntropy):
 
     tau: 0 gives cross-entropy's predictions. min_count: as in CountLoss.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"tau": ("linear", 0.0, 2.0)}
 
     def __init__(self, *, tau: float = 1.0, min_count: int = 0) -> None:
         CrossEntropy.__init__(self)

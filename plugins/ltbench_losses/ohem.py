@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +20,8 @@ class OHEM(Loss):
 
     keep_ratio: in (0, 1]. min_keep: k is at least this many samples. score: hardness by "ce" or "1-p".
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"keep_ratio": ("linear", 0.25, 1.0)}
 
     def __init__(self, *, keep_ratio: float = 0.7, min_keep: int = 1, score: str = "ce") -> None:
         self.keep_ratio = number("loss.keep_ratio", keep_ratio, high=1, ends="(]", example=0.7)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import numpy as np
 
 from ltbench.options import number
@@ -14,6 +17,8 @@ class WeightedCrossEntropy(WeightedLoss):
 
     rho: 1 is the inverse frequency, 0 cross-entropy. normalize, min_count: as in WeightedLoss.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"rho": ("linear", 0.2, 1.2)}
 
     def __init__(self, *, rho: float = 1.0, normalize: str = "n", min_count: int = 0) -> None:
         super().__init__(CrossEntropy(), normalize=normalize, min_count=min_count)

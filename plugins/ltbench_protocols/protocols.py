@@ -1,6 +1,12 @@
-"""The protocols as data. Rules in a value: by image size ("by_size"), epochs by the number of training images."""
+"""The protocols as data. Rules in a value: by image size ("by_size"), epochs by the number of training images.
+
+search: what `ltbench tune` may change of the protocol for every method alike, multiples of the value here.
+"""
 
 from typing import Any
+
+RATE: dict[str, Any] = {"optimizer.lr": ("times", 0.1, 10.0)}
+RATE_AND_DECAY: dict[str, Any] = {**RATE, "optimizer.weight_decay": ("times", 0.1, 10.0)}
 
 QUICK: dict[str, Any] = {
     "split": None,  # the data set's own scheme
@@ -21,6 +27,7 @@ QUICK: dict[str, Any] = {
     "tier": "tiny",
     "synthetic_total": None,
     "synthetic_ratio": 0.1,
+    "search": RATE_AND_DECAY,
     "datasets": {"digits-lt": {"synthetic_ratio": 0.2}},
 }
 
@@ -46,6 +53,7 @@ STANDARD_SCRATCH: dict[str, Any] = {**STANDARD, "backbone": "resnet18", "judge":
 
 IOIS2024: dict[str, Any] = {
     **QUICK,
+    "search": RATE,  # the weight decay is the paper's
     "split": "stratified-ungrouped",
     "image_size": 224,
     "stored_size": 256,
@@ -67,6 +75,7 @@ IOIS2024_AS_RELEASED: dict[str, Any] = {**IOIS2024, "split": "80-20-released", "
 
 BREAST2025: dict[str, Any] = {
     **QUICK,
+    "search": RATE,  # the weight decay is the paper's
     "image_size": 224,
     "stored_size": 256,
     "max_train": None,
@@ -87,6 +96,7 @@ APTOS_AUGMENT = {"flip": True, "vertical_flip": True, "rotation": 30, "shift": 0
 
 DIFFMIC2023: dict[str, Any] = {
     **QUICK,
+    "search": RATE,  # the weight decay is the paper's
     "image_size": 224,
     "stored_size": None,
     "max_train": None,
@@ -116,6 +126,7 @@ DIFFMIC2023_AS_RELEASED: dict[str, Any] = {
 
 HISTODIFFUSION2023: dict[str, Any] = {
     **QUICK,
+    "search": RATE,  # the weight decay is the paper's
     "image_size": 224,
     "stored_size": 256,
     "max_train": None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -66,6 +66,8 @@ class MixedBatches(WrappingSampler):
     The pool is shuffled and cycled without regard to class, so its composition decides; an empty pool adds nothing.
     It fills no pool itself: it is a base for samplers that do, such as freemask.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"per_class": ("int", 1, 4)}
 
     def __init__(self, *, per_class: int = 2, base: str | Mapping[str, Any] | Sampler = "instance") -> None:
         super().__init__(base=base)

@@ -31,6 +31,7 @@ class RLCAS(WrappingSampler):
     DataError where a class has no validation image or no synthetic one.
     """
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {"start": ("int", 0, 4), "lr": ("log", 1e-4, 1e-2)}
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"pool": 200, "high": 8}, "base": {}, "paper": {}}
     TEST_OPTIONS: ClassVar[Mapping[str, Any]] = {"pool": 4}
 

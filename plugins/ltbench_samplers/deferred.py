@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Deferred(Sampler):
 
     base, to: the two samplers. switch: share of the epochs, in [0, 1].
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"switch": ("linear", 0.5, 0.95)}
 
     def __init__(
         self,

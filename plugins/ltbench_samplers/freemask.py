@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class FreeMask(QuotaSampler):
     ratio) images are shared out in proportion to the rank, or to the original rule's counts of at most 20. total,
     ratio, base, rounding: as in QuotaSampler.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"warmup": ("linear", 0.0, 0.5)}
 
     def __init__(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +33,8 @@ class Power(ClassSampler):
     cycle: walk through the shuffled images of a class, again when all were shown, instead of independent draws.
     q = 0 with epoch_length=max_class_x_c and cycle=true is the class-aware sampler of the authors' code.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"q": ("linear", 0.0, 1.0)}
 
     def __init__(self, *, q: float = 0.5, epoch_length: str | int = "dataset", cycle: bool = False) -> None:
         if isinstance(q, bool) or not isinstance(q, (int, float)) or not math.isfinite(q):
@@ -67,12 +71,16 @@ class Power(ClassSampler):
 class Sqrt(Power):
     """Square-root re-sampling, P ~ sqrt(n); Kang et al. 2020, equation 1 with q = 1/2."""
 
+    SEARCH: ClassVar[Mapping[str, Any]] = {}
+
     def __init__(self) -> None:
         super().__init__(q=0.5)
 
 
 class ClassBalanced(Power):
     """Every class equally often; Kang et al. 2020, equation 1 with q = 0."""
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
         super().__init__(q=0.0)

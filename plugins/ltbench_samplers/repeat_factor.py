@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +17,8 @@ class RepeatFactor(ClassSampler):
 
     Classes of a share above `threshold`, in (0, 1], keep their proportions. M draws an epoch.
     """
+
+    SEARCH: ClassVar[Mapping[str, Any]] = {"threshold": ("log", 0.01, 1.0)}
 
     def __init__(self, *, threshold: float = 0.1, power: float = 0.5) -> None:
         for name, value, high in [("threshold", threshold, 1.0), ("power", power, math.inf)]:
