@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ def _trials(plan: Plan, jobs: Sequence[tuple[Mapping[str, Any], Job]]) -> list[d
                     known = read_trial(folder, job)
                     records[number] = known or train_trial(job, folder, options, plan.device, _quiet)
                     clear(folder)
+                    gc.collect()  # a trial's networks and data refer to each other
                     _tell(job, number, len(jobs), records[number], reused=known is not None)
             except filelock.Timeout:
                 continue
