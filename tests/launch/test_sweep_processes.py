@@ -33,10 +33,12 @@ def crash(logits, targets):
 def odd(logits, targets):
     raise ZeroDivisionError("nobody expected this")
 
+CRASH, ODD = {"loss": "crash"}, {"loss": "odd"}
+
 def ltbench_register(registry):
     for name in ("crash", "odd"):
         registry.add("loss", name, f"crashing:{name}", summary="A loss that fails.", cite="none")
-        registry.add("method", name, {"loss": name}, summary="A method that fails.", cite="none")
+        registry.add("method", name, f"crashing:{name.upper()}", summary="A method that fails.", cite="none")
 """
 
 
