@@ -37,7 +37,8 @@ class Local(Executor):
             ledger = Workers(sweep, self.workers).run()
         say(ledger.summary())
         if ledger.counts["computed"] + ledger.counts["reused"]:  # rows renamed by --set stand behind --all
-            say(f"table: ltbench leaderboard --out {shlex.quote(str(sweep.out))}{' --all' if sweep.overrides else ''}")
+            renamed = " --all" if set(sweep.overrides) - {"tuned"} else ""
+            say(f"table: ltbench leaderboard --out {shlex.quote(str(sweep.out))}{renamed}")
         return 1 if ledger.failed else 0
 
 
