@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -68,7 +69,11 @@ def read_to(process: subprocess.Popen[str], text: str) -> str:
 
 def holders(out: Path) -> list[int]:
     """Processes that say they work on a cell."""
-    return [int(path.read_text().split()[0]) for path in out.glob("*/*/*/*/lock.pid")]
+    found = []
+    for path in out.glob("*/*/*/*/lock.pid"):
+        with contextlib.suppress(FileNotFoundError):  # the cell ended meanwhile
+            found.append(int(path.read_text().split()[0]))
+    return found
 
 
 def wait_until(condition, what: str) -> None:
@@ -91,8 +96,9 @@ def test_a_killed_worker_and_a_second_sweep_leave_what_one_process_makes(tmp_pat
     shared, alone = tmp_path / "shared", tmp_path / "alone"
     first = start(*TOGETHER, "--workers", "2", "--out", str(shared))
     log = read_to(first, "[4/24]")
-    wait_until(lambda: holders(shared), "no worker took a cell")
-    os.kill(holders(shared)[0], signal.SIGKILL)
+    taken: list[int] = []
+    wait_until(lambda: taken.extend(holders(shared)) or taken, "no worker took a cell")
+    os.kill(taken[0], signal.SIGKILL)
     second = start(*TOGETHER, "--out", str(shared))
     log += first.communicate(timeout=PATIENCE)[1]
     other = second.communicate(timeout=PATIENCE)[1]
