@@ -20,18 +20,17 @@ def add(verb: Verb) -> None:
     p.add_argument("--metric", default="macro_f1")
     p.add_argument("--protocol")
     p.add_argument("--format", default="table", choices=FORMATS)
-    p.add_argument("--suite", help="row by row as a paper's table: a suite file, or the name of one in benchmarks/")
+    view = p.add_mutually_exclusive_group()
+    view.add_argument("--suite", help="row by row as a paper's table: a suite file, or the name of one in benchmarks/")
+    view.add_argument("--costs", action="store_true", help="device-seconds by part, peak memory, and the Pareto front")
+    view.add_argument("--tail", action="store_true", help="recall of every class with its interval, calibration")
+    view.add_argument("--ranks", action="store_true", help="mean ranks over data sets, with the critical difference")
     p.add_argument("--published", action="store_true", help="the papers' numbers and the differences")
-    p.add_argument(
-        "--costs", action="store_true", help="device-seconds by part, memory, and the front of quality and cost"
-    )
     p.add_argument("--budget", type=float, metavar="SECONDS", help="only methods of at most this many device-seconds")
     p.add_argument(
         "--sort", choices=["metric", "seconds", "method"], default="metric", help="order of the rows (metric)"
     )
     p.add_argument("--methods", nargs="+", metavar="M", help="these rows alone")
-    p.add_argument("--tail", action="store_true", help="recall of every class with its interval, groups, calibration")
-    p.add_argument("--ranks", action="store_true", help="mean ranks over data sets, with the critical difference")
     p.add_argument(
         "--statistics",
         action=argparse.BooleanOptionalAction,
@@ -88,7 +87,11 @@ def _leaderboard(args: argparse.Namespace) -> int:
     if args.budget is not None:
         from ltbench.results.costs import within_budget
 
-        rows = within_budget(rows, args.budget)
+        kept = within_budget(rows, args.budget)
+        dear = sorted({row["method"] for row in rows} - {row["method"] for row in kept})
+        if dear:
+            print(f"left out, above {args.budget:g} device-seconds everywhere: {', '.join(dear)}", file=sys.stderr)
+        rows = kept
     if suite:
         print(suite_tables.suite_tables(suite, rows, args.dataset, args.protocol, published=args.published, **shared))
     elif args.costs:

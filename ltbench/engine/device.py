@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -61,10 +62,20 @@ class DevicePolicy:
         if self.is_cuda:
             torch.cuda.synchronize(self.device)
 
+    def forget_peak(self) -> None:
+        """Measure peak memory from here on; on a CPU where the system can (Linux)."""
+        if self.is_cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
     def peak_memory(self) -> int:
-        """Bytes: the process's peak on a CPU, the allocator's on a GPU."""
+        """Bytes since `forget_peak`: the process's resident peak on a CPU, the allocator's on a GPU."""
         if self.is_cuda:
             return int(torch.cuda.max_memory_allocated(self.device))
+        with suppress(OSError):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 

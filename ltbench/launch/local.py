@@ -234,6 +234,7 @@ def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
 
     recipe, events = job.cell.recipe, plugins().events
     context = open_context(job, folder, device, report)
+    context.policy.forget_peak()
     for warning in (*job.warnings, *job.data.warnings):
         report(f"warning: {warning}")
     sizes = f"{len(job.data.train)} train, {len(job.data.val)} val, {len(job.data.test)} test"

@@ -46,4 +46,4 @@ def _score(row: dict[str, str]) -> float | None:
         return None
     if not row["metric_id"]:
         return None
-    return value / 100 if row["notes"].startswith("percent") else value
+    return round(value / 100, 6) if row["notes"].startswith("percent") else value

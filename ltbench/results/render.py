@@ -95,5 +95,5 @@ def _csv(records: Sequence[dict[str, Any]]) -> str:
     writer = csv.DictWriter(out, names, lineterminator="\n", restval="")
     if names:
         writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({name: "" if value != value else value for name, value in record.items()} for record in records)
     return out.getvalue()

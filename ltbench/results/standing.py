@@ -15,6 +15,7 @@ from ltbench.results.record import read_result
 
 LEVEL = 0.05
 RESAMPLES = 1000
+LEAST = {"mcc": -1.0, "quadratic_kappa": -1.0}  # of the metrics counted from a confusion matrix
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
     for index, method in enumerate(methods):
         mine = runs.get(method)
         low, high = interval(_hierarchical(mine, rng)) if mine else (float("nan"), float("nan"))
+        low, high = np.clip((low, high), LEAST.get(metric, 0.0), 1.0).tolist()  # a t interval of two seeds is wide
         found[method] = Standing(str(index + 1), low, high, mine is not None and len(mine.seeds) > 1, float("nan"))
         p_values.append(_paired_p(first, mine, rng) if index and first and mine else float("nan"))
     corrected = holm(p_values)

@@ -139,6 +139,7 @@ def _table(
         header[2:2], header[1:1] = (["95 %"], ["rank"]) if standing else ([], [])
     leaks = [(released or {}).get((r["dataset"], r["protocol"], r["method"]), math.nan) for r in records]
     leaky = not all(map(math.isnan, leaks))
+    papers: list[str] = []
     lines = []
     for record, leak in zip(records, leaks, strict=True):
         line = _line(record, shown, marked(record, notes))
@@ -150,7 +151,9 @@ def _table(
             found = published_score(record["dataset"], record["method"], metric, record["protocol"])
             line += _landmark(record, metric, "published", found["score"] if found else math.nan)
             if found:
-                note(notes, f"published: {found['paper']} {found['table']}, its own protocol ({found['protocol_id']})")
+                paper = f"{found['paper']} {found['table']}, under its own protocol ({found['protocol_id']})"
+                papers += [] if paper in papers else [paper]
+                line[-2] += f" [{papers.index(paper) + 1}]"
         lines.append((record, line))
     if sort != "metric":
         lines.sort(key=lambda pair: pair[0][sort])
@@ -159,6 +162,8 @@ def _table(
     if len(latest) < len(rows):
         left = counted(len(rows) - len(latest), "older result")
         note(notes, f"left out: {left} of the same method and seed, by component versions, then by finishing time")
+    for index, paper in enumerate(papers, 1):
+        note(notes, f"[{index}] {paper}; beside another protocol it is a landmark, no target")
     if leaky:
         header += ["as released", "difference"]
         note(notes, "as released: the same method under the authors' released split and selection")

@@ -62,6 +62,8 @@ def _card(group: Sequence[Mapping[str, Any]]) -> Table:
         low, high = jeffreys(np.clip(np.nan_to_num(recall) * n, 0, n), n)
         means = {key: float(np.mean([r.metrics[key] for r in results])) for key in (*GROUPS, *CALIBRATION)}
         worst = int(np.nanargmin(recall))
+        alike = int((recall == recall[worst]).sum())
+        worst_name = names[worst] if alike == 1 else f"{alike} classes"
         records.append(
             {"dataset": cells[0]["dataset"], "method": method, "seeds": len(results), "worst": names[worst]}
             | means
@@ -69,7 +71,7 @@ def _card(group: Sequence[Mapping[str, Any]]) -> Table:
         )
         cards = [_cell(*values) for values in zip(recall, low, high, strict=True)]
         shown = [_percent(means[key]) for key in (*GROUPS, "ece")]
-        rows.append([str(method), *cards, f"{names[worst]} {_percent(recall[worst])}", *shown])
+        rows.append([str(method), *cards, f"{worst_name} {_percent(recall[worst])}", *shown])
         rows[-1] += [f"{means[key]:.3f}" for key in ("nll", "brier")]
         header = [f"{name} (n={int(k)})" for name, k in zip(names, n, strict=True)]
     order = np.argsort([-np.nanmin([r[f"{name}_recall"] for name in names]) for r in records], kind="stable")

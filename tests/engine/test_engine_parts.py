@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import plugins_under_test as under_test
 import pytest
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 
 from ltbench.engine import checkpoint
 from ltbench.engine.candidates import train_candidates
+from ltbench.engine.device import DevicePolicy
 from ltbench.engine.guide import ClassifierGuide, frozen
 from ltbench.engine.loader import PlanBatches, occurrences
 from ltbench.errors import CheckpointError, ContractError, Diverged, NonFinite, TestIsSealed, UserError
@@ -322,3 +325,13 @@ def test_a_pickle_in_a_checkpoint_is_never_run(tmp_path):
     with pytest.raises(CheckpointError):
         checkpoint.load(tmp_path / "c.pt", "a")
     assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system cannot forget a peak")
+def test_peak_memory_is_that_of_one_cell() -> None:
+    policy = DevicePolicy.choose("cpu", "float32")
+    large = np.ones(64 * 2**20, np.uint8)
+    with_it = policy.peak_memory()
+    del large
+    policy.forget_peak()
+    assert policy.peak_memory() < with_it - 32 * 2**20

@@ -157,7 +157,7 @@ def test_published_numbers_and_difference(tmp_path, cell):
     result = cell("iois", dataset="aptos", protocol="iois2024")
     text = leaderboard(load_results(tmp_path), published=True)
     difference = 100 * result.metrics["macro_f1"] - 73.02
-    assert "73.02" in text and f"{difference:+.2f}" in text and "IOIS-MICCAI2024" in text
+    assert "73.02 [1]" in text and f"{difference:+.2f}" in text and "IOIS-MICCAI2024" in text
     cell("unheard-of", dataset="aptos", protocol="iois2024")
     assert "unheard-of" in leaderboard(load_results(tmp_path), published=True)
 
@@ -205,6 +205,14 @@ def test_intervals_and_ties(store, cell):
     assert any("not separated from the best" in note for note in found.notes)
     plain = tables(load_results(store), statistics=False)[0]
     assert "rank" not in plain.header and [r["method"] for r in plain.records] == list(rows)
+
+
+def test_an_interval_stays_where_the_metric_can_be(tmp_path, cell):
+    cell("ce", 0, skill=9.0)
+    cell("ce", 1, skill=0.5)  # two seeds far apart: twelve standard errors either way
+    for metric, least in (("macro_f1", 0.0), ("mcc", -1.0)):
+        record = tables(load_results(tmp_path), metric=metric)[0].records[0]
+        assert (record[f"{metric}_low"], record[f"{metric}_high"]) == (least, 1.0)
 
 
 def test_unreadable_predictions_leave_the_interval_out(store):
