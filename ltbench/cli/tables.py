@@ -87,10 +87,12 @@ def _leaderboard(args: argparse.Namespace) -> int:
     if args.budget is not None:
         from ltbench.results.costs import within_budget
 
+        if args.dataset in {row["dataset"] for row in rows}:
+            rows = [row for row in rows if row["dataset"] == args.dataset]
         kept = within_budget(rows, args.budget)
         dear = sorted({row["method"] for row in rows} - {row["method"] for row in kept})
         if dear:
-            print(f"left out, above {args.budget:g} device-seconds everywhere: {', '.join(dear)}", file=sys.stderr)
+            print(f"left out by --budget {args.budget:g}: {', '.join(dear)}", file=sys.stderr)
         rows = kept
     if suite:
         print(suite_tables.suite_tables(suite, rows, args.dataset, args.protocol, published=args.published, **shared))

@@ -11,7 +11,7 @@ from ltbench.errors import UserError
 from ltbench.metrics.ranking import pareto_front
 from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
-from ltbench.results.rows import as_rows, comparable, grouped, newest, numbers, selected
+from ltbench.results.rows import as_rows, comparable, conditions, grouped, newest, numbers, selected
 from ltbench.results.tables import aggregate
 from ltbench.results.words import LOWER_IS_BETTER, base_name, printed, table_title
 
@@ -37,13 +37,13 @@ def part_of(phase: str) -> str:
 
 
 def within_budget(results: Rows, seconds: float) -> list[Mapping[str, Any]]:
-    """The rows of the methods whose cells cost at most `seconds` device-seconds on average, by data set and protocol.
+    """The rows of the methods whose cells cost at most `seconds` device-seconds on average, table by table.
 
     Raises UserError for a budget that is not positive.
     """
     if not seconds > 0:
         raise UserError(f"--budget must be a positive number of device-seconds, got {seconds:g}")
-    groups = grouped(as_rows(results), lambda row: (row["dataset"], row["protocol"], row["method"])).values()
+    groups = grouped(as_rows(results), lambda row: (*conditions(row), row["method"])).values()
     paid = [cells for cells in groups if statistics.fmean(numbers(cells, "device_seconds")) <= seconds]
     if groups and not paid:
         least = min(statistics.fmean(numbers(cells, "device_seconds")) for cells in groups)

@@ -87,7 +87,7 @@ def test_a_budget_keeps_what_it_can_pay(store, capsys) -> None:
     (table,) = json.loads(capsys.readouterr().out)
     assert [row["method"] for row in table["rows"]] == ["ce"]
     assert main(["leaderboard", "--out", str(store), "--budget", "50"]) == 0
-    assert "left out, above 50 device-seconds everywhere: iois, slow" in capsys.readouterr().err
+    assert "left out by --budget 50: iois, slow" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"no method here costs at most 2 .* the cheapest costs 11\.5"):
         within_budget(load_results(store), 2)
     for bad in (0, -1, float("nan")):
