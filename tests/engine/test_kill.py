@@ -6,6 +6,7 @@ LTBENCH_KILLS=50 kills more often than the default.
 from __future__ import annotations
 
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -131,7 +132,8 @@ def test_a_second_process_on_the_same_cell_is_told(tmp_path):
     first.kill()
     first.communicate()
     assert second.returncode == 1
-    assert f"is being run by another process (process {first.pid}); wait for it, or use another --out" in second.stderr
+    holder = f"process {first.pid} on {platform.node()}"
+    assert f"is being run by another process ({holder}); wait for it, or use another --out" in second.stderr
 
 
 @pytest.mark.parametrize("moment", ["digits-lt, quick", "fit guided-ddpm/unet: 60"])

@@ -38,7 +38,11 @@ class Browser:
         self.session = f"{url}/session/{answer['sessionId']}"
 
     def open(self, page: Path, fragment: str = "") -> None:
-        _call(f"{self.session}/url", {"url": page.resolve().as_uri() + fragment})
+        for url in ("about:blank", page.resolve().as_uri() + fragment):  # never the same document again
+            _call(f"{self.session}/url", {"url": url})
+        deadline = time.monotonic() + 60
+        while self.run("return document.readyState") != "complete":
+            assert time.monotonic() < deadline, f"{page} does not load"
 
     def run(self, script: str, *args: Any) -> Any:
         """What the function body `script` returns."""
