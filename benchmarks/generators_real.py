@@ -1,13 +1,17 @@
 """Generators on real images: are the samples of their class, and nearer to real images than noise and blur are?
 
 Fits a generator as a `quick` cell would, draws up to 40 images a class (fewer where the class has fewer), and measures:
-rate, at which the judge names the wanted class; fd on the features of the reference classifier, against training
-images in the same class mix, of the samples, of as many noise images, of as many training images blurred with sigma
-2 px at the generator's size, and of as many real ones (floor). Writes a picture: a row of ten samples of each class,
-and below each sample its nearest training image. A fit of hours resumes.
+rate, at which a judge names the wanted class, beside its rate on validation images in the same class mix; the judge is
+a classifier of the protocol's judge architecture, trained with class-balanced batches, since one trained on the tail as
+it is never names the rarest classes. fd on the features of the reference classifier, against training images in the
+same class mix, of the samples, of as many noise images, of as many training images blurred with sigma 2 px at the
+generator's size, and of as many real ones (floor). Writes a picture: a row of ten samples of each class, and below each
+sample its nearest training image. A killed run starts again; give --folder, and its fits resume.
 
     LTBENCH_DATA=DIR python benchmarks/generators_real.py --dataset aptos ham10000 --generators ddpm stylegan2-ada \\
         --out benchmarks/results
+    LTBENCH_DATA=DIR python benchmarks/generators_real.py --dataset aptos ham10000 --generators ddpm --suffix _long \\
+        --set protocol.image_size=32 protocol.max_train=none generator.train_steps=2000 --out benchmarks/results
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from ltbench.engine.evaluate import Evaluator
+from ltbench.engine.reference import JUDGE_SEED
+from ltbench.engine.run import Run
 from ltbench.launch.local import gather, open_context, say
 from ltbench.metrics import frechet_from_features
 from ltbench.models.images import resize_images
@@ -56,14 +63,29 @@ def picture(images: np.ndarray, labels: np.ndarray, real: np.ndarray, classes: i
     return grown.resize((grown.width * 2, grown.height * 2), Image.Resampling.NEAREST)
 
 
+def train_judge(protocol: dict[str, Any], overrides: dict[str, Any], dataset: str, device: str, folder: Path) -> Run:
+    """A classifier of the protocol's judge architecture, trained with class-balanced batches."""
+    known = {key: value for key, value in overrides.items() if key.startswith("protocol.")}
+    chosen = {**known, "protocol.backbone": protocol["judge"]}
+    job = gather("class-balanced", dataset, "quick", JUDGE_SEED, chosen, None, device)
+    own = folder / f"judge-{job.cell.hash[:8]}"
+    own.mkdir(exist_ok=True)
+    context = open_context(job, own, device, say)
+    run = Run(context, job.cell.hash, lambda epoch, line: say(f"judge: epoch {epoch + 1} of {protocol['epochs']}"))
+    run.train()
+    return run
+
+
 def one(dataset: str, name: str, args: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Image.Image]:
     """Fit, draw and measure one generator on one data set."""
-    job = gather({"generator": name}, dataset, "quick", 0, parse_set(args.set), None, args.device)
+    overrides = parse_set(args.set)
+    job = gather({"generator": name}, dataset, "quick", 0, overrides, None, args.device)
     context = open_context(job, folder, args.device, say)
     train, rng = context.train, np.random.default_rng(0)
     generator = context.fit_generator(job.cell.recipe["generator"])
     fit_seconds = {k: v["seconds"] for k, v in context.cost.phases.items()}
-    judge, reference = context.reference("judge"), context.reference("features")
+    reference = context.reference("features")
+    judge = train_judge(job.cell.recipe["protocol"], overrides, dataset, args.device, folder)
     context.at("measure", 0)
     counts = np.minimum(context.task.class_counts, MOST)
     guide: Any = context.reference("guide") if generator.guided else None
@@ -74,6 +96,12 @@ def one(dataset: str, name: str, args: argparse.Namespace, folder: Path) -> tupl
     blurred = np.stack([gaussian_filter(image, (2, 2, 0)) for image in real[some]])
     noise = rng.integers(0, 256, real[some].shape).astype(np.uint8)
     mixed = np.concatenate([rng.choice(np.flatnonzero(train.labels == k), 8 * n) for k, n in enumerate(counts)])
+    stored = job.data.val.images.shape[1]
+    evaluator = Evaluator(judge.classifier, judge.context)
+    named = evaluator.predict(resize_images(images, stored), "samples").argmax(1)
+    val = job.data.val
+    right = evaluator.predict(val.images, "val").argmax(1) == val.labels
+    recall = np.array([right[val.labels == k].mean() for k in range(len(counts))])
     known = reference.features(real)
     target = known[mixed]
     result = {
@@ -83,8 +111,11 @@ def one(dataset: str, name: str, args: argparse.Namespace, folder: Path) -> tupl
         "px": side,
         "n": len(images),
         "asked": int(counts.sum()),
-        "rate": float((judge.predict(images).argmax(1) == labels).mean()),
-        "rate_of_real": float((judge.predict(real[some]).argmax(1) == train.labels[some]).mean()),
+        "rate": float((named == labels).mean()),
+        "rate_of_real": float(recall @ counts / counts.sum()),
+        "rate_by_class": [round(float((named[labels == k] == k).mean()), 3) for k in range(len(counts))],
+        "rate_by_class_of_real": [round(float(value), 3) for value in recall],
+        "judge": job.cell.recipe["protocol"]["judge"],
         "fd": frechet_from_features(reference.features(images), target),
         "fd_noise": frechet_from_features(reference.features(noise), target),
         "fd_blur": frechet_from_features(reference.features(blurred), target),
@@ -103,14 +134,18 @@ def main() -> None:
     parser.add_argument("--generators", nargs="+", default=["ddpm", "stylegan2-ada"])
     parser.add_argument("--set", nargs="*", default=[], help="KEY=VALUE, as for ltbench run")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--suffix", default="", help="added to the names of the files written")
+    parser.add_argument("--folder", type=Path, help="keeps fits and checkpoints; a run after a kill goes on from there")
     parser.add_argument("--out", type=Path, default=Path())
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         for dataset in args.dataset:
             for name in args.generators:
-                result, image = one(dataset, name, args, Path(folder))
-                stem = f"generators_real_{dataset}_{name}"
+                result, image = one(dataset, name, args, folder)
+                stem = f"generators_real_{dataset}_{name}{args.suffix}"
                 (args.out / f"{stem}.json").write_text(json.dumps(result, indent=1))
                 image.save(args.out / f"{stem}.png", optimize=True)
                 print({k: round(v, 3) if isinstance(v, float) else v for k, v in result.items()}, flush=True)
