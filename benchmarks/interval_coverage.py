@@ -126,9 +126,9 @@ def seed_study(
         for key in KEYS:
             values = np.stack([d[key] for d in drawn])
             one, gap = values[:seeds], values[seeds:] - values[:seeds]
-            low, high = interval(hierarchical_draws([one[:, 0]], [one[:, 1:].mean(axis=0)], rng))
+            low, high = interval(hierarchical_draws([one[:, 0]], [one[:, 1:]], rng))
             inside[key] += low <= true[key] <= high
-            positive[key] += bootstrap_p(hierarchical_draws([gap[:, 0]], [gap[:, 1:].mean(axis=0)], rng)) < 0.05
+            positive[key] += bootstrap_p(hierarchical_draws([gap[:, 0]], [gap[:, 1:]], rng)) < 0.05
     return {
         key: {"coverage": inside[key] / experiments, "false_positives": positive[key] / experiments} for key in KEYS
     }

@@ -10,7 +10,7 @@ from ltbench.metrics.gaussians import (
     frechet_infinity,
 )
 from ltbench.metrics.groups import class_groups, imbalance_ratio
-from ltbench.metrics.intervals import hierarchical_draws, jeffreys
+from ltbench.metrics.intervals import hierarchical_draws, jeffreys, shared_draws
 from ltbench.metrics.kernel import kernel_distance, kernel_distance_subsets
 from ltbench.metrics.naming import measure_names
 from ltbench.metrics.neighbours import copy_ratio, prdc, prdc_at
@@ -65,6 +65,7 @@ __all__ = [
     "principal_axes",
     "resampled_confusions",
     "seeds_can_show",
+    "shared_draws",
     "sign_flip",
     "smallest_wilcoxon_p",
 ]

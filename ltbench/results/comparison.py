@@ -18,6 +18,7 @@ from ltbench.metrics import (
     jeffreys,
     mcnemar,
     metric_draws,
+    shared_draws,
     sign_flip,
 )
 from ltbench.metrics.classification import confusion_matrix, from_confusion
@@ -192,7 +193,7 @@ def _differences(splits: Sequence[_Split], classes: int, resamples: int) -> dict
         drawn = metric_draws(split.y_true, both, classes, resamples, rng)
         for key in KEYS:
             points[key].append(values[key][k:] - values[key][:k])
-            images[key].append((drawn[key][k:] - drawn[key][:k]).mean(axis=0))
+            images[key].append(drawn[key][k:] - drawn[key][:k])
     found = {key: _difference(points[key], images[key], rng) for key in KEYS}
     corrected = holm([d.p for d in found.values()]).tolist()
     return {key: d._replace(p_holm=p) for (key, d), p in zip(found.items(), corrected, strict=True)}
@@ -201,10 +202,11 @@ def _differences(splits: Sequence[_Split], classes: int, resamples: int) -> dict
 def _difference(points: list[np.ndarray], images: list[np.ndarray], rng: np.random.Generator) -> Difference:
     from scipy.stats import wilcoxon
 
-    seeds, image_mean = np.concatenate(points), np.mean(images, axis=0)
+    seeds, image_mean = np.concatenate(points), np.mean([draws.mean(axis=0) for draws in images], axis=0)
+    common = np.mean([shared_draws(draws) for draws in images], axis=0)
     drawn = hierarchical_draws(points, images, rng)
     k, value = len(seeds), float(np.mean([p.mean() for p in points]))
-    precision = Precision(float(np.nanstd(image_mean)), float(seeds.std(ddof=1)) if k > 1 else float("nan"), k)
+    precision = Precision(float(np.nanstd(common)), float(seeds.std(ddof=1)) if k > 1 else float("nan"), k)
     p = bootstrap_p(drawn)
     return Difference(
         value,

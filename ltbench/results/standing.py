@@ -106,7 +106,7 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
 
 
 def _hierarchical(runs: _Runs, rng: np.random.Generator) -> np.ndarray:
-    return hierarchical_draws([runs.values], [runs.draws.mean(axis=0)], rng)
+    return hierarchical_draws([runs.values], [runs.draws], rng)
 
 
 def _paired_p(first: _Runs, other: _Runs, rng: np.random.Generator) -> float:

@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from ltbench.errors import ContractError
-from ltbench.metrics import hierarchical_draws, interval, jeffreys
+from ltbench.metrics import bootstrap_p, hierarchical_draws, interval, jeffreys, shared_draws
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -31,43 +31,78 @@ def test_jeffreys_of_arrays_fractions_and_nothing():
         jeffreys(5, 4)
 
 
+def constant(values):
+    """Draws of seeds whose images make no difference, (k, R)."""
+    return np.tile(np.asarray(values, float)[:, None], 1000)
+
+
 def test_one_seed_of_one_split_is_the_image_bootstrap():
-    draws = np.random.default_rng(0).normal(size=500)
-    assert (hierarchical_draws([np.array([0.1])], [draws], np.random.default_rng(1)) == draws).all()
+    draws = np.random.default_rng(0).normal(size=(1, 500))
+    assert (hierarchical_draws([np.array([0.1])], [draws], np.random.default_rng(1)) == draws[0]).all()
 
 
 def test_without_image_noise_seeds_give_the_t_interval():
     values = np.array([0.4, 0.5, 0.45, 0.7])
-    drawn = hierarchical_draws([values], [np.full(40000, values.mean())], np.random.default_rng(0))
+    drawn = hierarchical_draws([values], [constant(values)], np.random.default_rng(0))
     expected = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
     assert interval(drawn) == pytest.approx(expected, abs=1e-3)
 
 
 def test_without_other_noise_splits_give_the_t_interval():
     points = [np.array([v]) for v in (0.2, 0.3, 0.25, 0.5, 0.4)]
-    drawn = hierarchical_draws(points, [np.full(40000, p[0]) for p in points], np.random.default_rng(0))
+    drawn = hierarchical_draws(points, [constant(p) for p in points], np.random.default_rng(0))
     values = np.concatenate(points)
     assert interval(drawn) == pytest.approx(stats.t.interval(0.95, 4, values.mean(), stats.sem(values)), abs=1e-3)
 
 
 def test_splits_that_agree_narrow_the_interval():
     rng = np.random.default_rng(0)
-    one = hierarchical_draws([np.array([0.5])], [rng.normal(0.5, 0.1, 20000)], rng)
-    four = hierarchical_draws([np.array([0.5])] * 4, [rng.normal(0.5, 0.1, 20000) for _ in range(4)], rng)
+    one = hierarchical_draws([np.array([0.5])], [rng.normal(0.5, 0.1, (1, 20000))], rng)
+    four = hierarchical_draws([np.array([0.5])] * 4, [rng.normal(0.5, 0.1, (1, 20000)) for _ in range(4)], rng)
     assert np.std(four) == pytest.approx(np.std(one) / 2, rel=0.03)
 
 
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_what_seeds_share_is_the_textbook_estimate(k):
+    """Draws = image effect + a seed's own: the variance of the mean less the interaction over k, Searle's estimate."""
+    rng = np.random.default_rng(k)
+    images = rng.normal(0, 0.03, 4000) + rng.normal(0, 0.05, (k, 4000))
+    between = np.cov(images, bias=True)[~np.eye(k, dtype=bool)].mean()  # what two seeds share is their covariance
+    drawn = shared_draws(images)
+    assert drawn.var() == pytest.approx(between, rel=1e-9) == pytest.approx(0.03**2, rel=0.2)
+    assert drawn.mean() == pytest.approx(images.mean())
+
+
+def test_seeds_that_share_nothing_leave_nothing():
+    images = np.stack([np.arange(8.0), -np.arange(8.0)])
+    assert (shared_draws(images) == images.mean()).all()
+    opposed = np.stack([np.arange(8.0), -0.5 * np.arange(8.0)])  # an estimate below zero is zero
+    assert shared_draws(opposed) == pytest.approx(opposed.mean())
+
+
+@pytest.mark.parametrize("own", [0.0, 0.04])
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_seeds_and_images_together_cover_the_truth(seeds):
+def test_seeds_and_images_together_cover_the_truth(seeds, own):
+    """own: sd of what the images do to each seed alone; it must not count twice."""
     rng, hits = np.random.default_rng(seeds), 0
     for _ in range(400):
-        image = rng.normal(0, 0.02)
-        values = image + rng.normal(0, 0.03, seeds)
-        low, high = interval(hierarchical_draws([values], [rng.normal(values.mean(), 0.02, 800)], rng))
+        values = rng.normal(0, 0.02) + rng.normal(0, np.hypot(0.03, own), seeds)
+        draws = values[:, None] + rng.normal(0, 0.02, 800) + rng.normal(0, own, (seeds, 800))
+        low, high = interval(hierarchical_draws([values], [draws], rng))
         hits += low <= 0 <= high
-    assert hits / 400 >= 0.92  # Behrens-Fisher: a little wide for few seeds
+    assert 0.92 <= hits / 400 <= 0.995  # Behrens-Fisher: a little wide for few seeds
+
+
+def test_forty_methods_can_be_separated():
+    values = np.array([0.30, 0.31, 0.29, 0.30, 0.31])
+    drawn = hierarchical_draws([values], [constant(values)], np.random.default_rng(0))
+    assert 40 * bootstrap_p(drawn) < 0.05
 
 
 def test_values_without_draws_are_refused():
-    with pytest.raises(ContractError, match="for each split"):
+    with pytest.raises(ContractError, match="for each value of each split"):
         hierarchical_draws([np.ones(2)], [], np.random.default_rng(0))
+    with pytest.raises(ContractError, match="for each value of each split"):
+        hierarchical_draws([np.ones(2)], [np.ones((1, 9))], np.random.default_rng(0))
+    with pytest.raises(ContractError, match="at least one split"):
+        hierarchical_draws([], [], np.random.default_rng(0))
