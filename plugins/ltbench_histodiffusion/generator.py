@@ -36,6 +36,7 @@ class HistoDiffusion(Generator):
     scale, eta, steps, sample_batch. Raises UserError for values out of range.
     """
 
+    version = 2  # 1: pixels kept the noise of the first level, five grey levels of it
     TIERS = options.TIERS
     fit_options: ClassVar[frozenset[str] | None] = options.FIT
     conditional = True
@@ -161,7 +162,8 @@ class HistoDiffusion(Generator):
         o = self.options
         times = kept_steps(o["steps"])
         missed = []
-        levels = [*(float(self.abar[t]) for t in times), float(self.abar[0])]
+        last = 1.0 if self.coder.net is None else float(self.abar[0])  # the release's last latents keep some noise
+        levels = [*(float(self.abar[t]) for t in times), last]
 
         def predict(z: Tensor, t: int) -> Tensor:
             with self.autocast():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,26 @@ def test_without_guidance_the_classifier_is_never_asked(tmp_path):
     images = draw(generator)
     generator.guide.gradient = lambda *_: pytest.fail("asked")
     assert np.array_equal(draw(generator), images)
+
+
+@pytest.mark.parametrize(("autoencoder", "noise"), [("identity", 0.0), ("kl", (1 - 0.9985) ** 0.5)])
+def test_pixels_end_without_noise(tmp_path, monkeypatch, autoencoder, noise):
+    """An exact denoiser of one image leads there; latents keep the noise of the first level, as in the release."""
+    generator, _ = made(tmp_path, autoencoder=autoencoder, scale=0.0, prediction="epsilon", decoder_tuning=False)
+    decode, seen = generator.coder.decode, []
+
+    def unet(z: torch.Tensor, t: int) -> Any:
+        a = float(generator.abar[t])
+        return SimpleNamespace(sample=(z - a**0.5 * ramp(z)) / (1 - a) ** 0.5)
+
+    def ramp(z: torch.Tensor) -> torch.Tensor:
+        return torch.linspace(-0.5, 0.5, z[0].numel()).view(z[0].shape)
+
+    monkeypatch.setattr(generator, "unet", unet)
+    monkeypatch.setattr(generator.coder, "decode", lambda z: (seen.append(z), decode(z))[1])
+    draw(generator, (40, 40, 40))
+    z = torch.cat(seen)
+    assert float((z - (1 - noise**2) ** 0.5 * ramp(z)).std()) == pytest.approx(noise, rel=0.05, abs=1e-6)
 
 
 def test_a_broken_gradient_counts_as_zero_and_many_are_an_error(tmp_path):
