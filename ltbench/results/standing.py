@@ -9,18 +9,23 @@ from typing import Any
 import numpy as np
 
 from ltbench.errors import CheckpointError
-from ltbench.metrics import bootstrap_p, hierarchical_draws, holm, interval, metric_draws
+from ltbench.metrics import bootstrap_p, hierarchical_draws, interval, metric_draws
 from ltbench.metrics.classification import confusion_matrix, from_confusion
 from ltbench.results.record import read_result
 
 LEVEL = 0.05
 RESAMPLES = 1000
+RESAMPLES_EACH = 50
+TIED, UNKNOWN = "1=", "?"
 LEAST = {"mcc": -1.0, "quadratic_kappa": -1.0}  # of the metrics counted from a confusion matrix
 
 
 @dataclass(frozen=True)
 class Standing:
-    """95 % interval (low, high); seeds: whether it holds their spread; p: paired against the first, after Holm."""
+    """95 % interval (low, high); seeds: whether it holds their spread; p: paired against the first, corrected.
+
+    rank: "1=" where the method may be the best, "?" where nothing could be paired with the first.
+    """
 
     rank: str
     low: float
@@ -30,8 +35,8 @@ class Standing:
 
     @property
     def tied(self) -> bool:
-        """Not separated from the first; also where there is nothing to pair."""
-        return not self.p < LEVEL
+        """Not separated from the first."""
+        return self.rank == TIED
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,15 @@ class _Runs:
 def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str]) -> dict[str, Standing]:
     """Standing of each method, best first as given; {} where the metric is not counted from a confusion matrix.
 
+    Each p is multiplied by the number of methods but one, so that the rows "1=" hold the truly best method with 95 %
+    though the first row was chosen by its result (multiple comparisons with the best, Hsu 1984, by Bonferroni).
     latest: one row per method and seed. Methods are paired by seed on the same images. A method whose predictions
     cannot be read, or are of other images, has no interval.
     """
     if metric not in from_confusion(np.eye(2)):
         return {}
-    runs = _read(latest, metric, methods)
+    resamples = max(RESAMPLES, RESAMPLES_EACH * len(methods))  # one seed's p is at least 2 / resamples
+    runs = _read(latest, metric, methods, resamples)
     rng, first = np.random.default_rng(0), runs.get(methods[0])
     found, p_values = {}, []
     for index, method in enumerate(methods):
@@ -60,12 +68,12 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
         low, high = np.clip((low, high), LEAST.get(metric, 0.0), 1.0).tolist()  # a t interval of two seeds is wide
         found[method] = Standing(str(index + 1), low, high, mine is not None and len(mine.seeds) > 1, float("nan"))
         p_values.append(_paired_p(first, mine, rng) if index and first and mine else float("nan"))
-    corrected = holm(p_values)
-    tied = [not p < LEVEL for p in corrected]
-    for index, method in enumerate(methods):
-        equal = tied[index] and (index > 0 or any(tied[1:]))
-        rank = "1=" if equal else found[method].rank
-        found[method] = replace(found[method], rank=rank, p=float(corrected[index]))
+    corrected = np.minimum(1.0, np.array(p_values) * (len(methods) - 1)).tolist()
+    for index, (method, p) in enumerate(zip(methods, corrected, strict=True)):
+        rank = UNKNOWN if index and np.isnan(p) else TIED if p >= LEVEL else found[method].rank
+        found[method] = replace(found[method], rank=rank, p=p)
+    if any(standing.tied for standing in found.values()):
+        found[methods[0]] = replace(found[methods[0]], rank=TIED)
     return found
 
 
@@ -74,15 +82,17 @@ def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
     if not found:
         return []
     notes = [
-        f"95 %: of {metric} over test images and seeds; 1=: not separated from the best row by the paired test "
-        "over images and seeds, 5 % after Holm"
+        f"95 %: of {metric} over test images and seeds; 1=: may be the best, not separated from the first row by the "
+        "paired test over images and seeds, 5 % for all rows together"
     ]
+    if any(standing.rank == UNKNOWN for standing in found.values()):
+        notes.append("?: has no seed, or no readable predictions of the same images, to be paired with the first row")
     if not all(standing.seeds for standing in found.values()):
         notes.append("° one seed: images alone, how much training again would change is unknown")
     return notes
 
 
-def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str]) -> dict[str, _Runs]:
+def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str], resamples: int) -> dict[str, _Runs]:
     reference, found = None, {}
     for method in methods:
         rows = sorted((row for row in latest if row["method"] == method), key=lambda row: row["seed"])
@@ -98,7 +108,7 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
         y_true, classes = predictions[0].y_true[orders[0]], predictions[0].probs.shape[1]
         preds = [p.probs[o].argmax(axis=1) for p, o in zip(predictions, orders, strict=True)]
         values = from_confusion(np.stack([confusion_matrix(y_true, x, classes) for x in preds]))[metric]
-        draws = metric_draws(y_true, preds, classes, RESAMPLES, np.random.default_rng(0))[metric]
+        draws = metric_draws(y_true, preds, classes, resamples, np.random.default_rng(0))[metric]
         if values.ndim > 1:
             return {}
         found[method] = _Runs(tuple(row["seed"] for row in rows), values, draws)

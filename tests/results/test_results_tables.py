@@ -202,9 +202,28 @@ def test_intervals_and_ties(store, cell):
         assert (row[1] == "1=") == record["tied_with_first"]
         assert record["macro_f1_low"] < record["macro_f1_mean"] < record["macro_f1_high"]
         assert ("°" in row[3]) == (record["method"] == "sqrt")
-    assert any("not separated from the best" in note for note in found.notes)
+    assert any("not separated from the first row" in note for note in found.notes)
     plain = tables(load_results(store), statistics=False)[0]
     assert "rank" not in plain.header and [r["method"] for r in plain.records] == list(rows)
+
+
+def test_one_seed_of_forty_methods_can_still_be_separated(tmp_path, cell):
+    for k in range(40):
+        cell(f"m{k}", 0, skill=9.0 if k else 0.0)
+    ranks = {row[0]: row[1] for row in tables(load_results(tmp_path))[0].rows}
+    assert ranks["m0"] == "40" and ranks["m1"] == "1="
+
+
+def test_what_cannot_be_paired_is_no_tie(tmp_path, cell):
+    """A row without a seed of the first, one whose predictions are broken, and all rows where the first has none."""
+    cell("best", 0, skill=9.0)
+    cell("elsewhere", 1, skill=0.1)
+    (cell("broken", 0, skill=1.0).folder / "predictions.npz").write_bytes(b"no zip")
+    table = tables(load_results(tmp_path))[0]
+    assert [row[:2] for row in table.rows] == [["best", "1"], ["broken", "?"], ["elsewhere", "?"]]
+    assert any(note.startswith("?: has no seed") for note in table.notes)
+    (cell("first", 0, skill=12.0).folder / "predictions.npz").write_bytes(b"no zip")
+    assert [row[1] for row in tables(load_results(tmp_path))[0].rows] == ["1", "?", "?", "?"]
 
 
 def test_an_interval_stays_where_the_metric_can_be(tmp_path, cell):
