@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ltbench.results.rows import word
 
 LOWER_IS_BETTER = ("ece", "nll", "brier", "fd", "kd", "nearest_ratio", "n_absent", "seconds")
 FEW_VALIDATION = 5  # images of a class
@@ -36,12 +38,13 @@ def tuned(budget: str | None) -> str:
     return f", tuned, {budget}" if budget else ""
 
 
-def table_title(record: Mapping[str, Any]) -> str:
-    """What the rows of a table have in common, from one of them."""
+def table_title(record: Mapping[str, Any], split_seeds: Iterable[int] = ()) -> str:
+    """What the rows of a table have in common, from one of them; split_seeds: where they are of several splits."""
+    seeds = sorted({*split_seeds}) or [record["split_seed"]]
     ratio = record["train_ratio"]
     imbalance = "" if math.isnan(ratio) else f", training imbalance {ratio:.1f}"
-    imbalance += f" (set to {record['imbalance']})" if record["imbalance"] else ""
-    split = f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}"
+    imbalance += f" (set to {set_to})" if (set_to := word(record["imbalance"])) else ""
+    split = f"split {record['split_scheme']} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}{imbalance}"
     budget = tuned(record["tuning"]) or ", untuned defaults"
     return (
         f"{record['dataset']}, protocol {record['protocol']}, weights {record['weights'] or 'none'}, "
