@@ -24,7 +24,8 @@ LEAST = {"mcc": -1.0, "quadratic_kappa": -1.0}  # of the metrics counted from a 
 class Standing:
     """95 % interval (low, high); seeds: whether it holds their spread; p: paired against the first, corrected.
 
-    rank: "1=" where the method may be the best, "?" where nothing could be paired with the first.
+    rank: "1=" where the method may be the best, "?" where nothing could be paired. The first is the first whose
+    predictions can be read.
     """
 
     rank: str
@@ -60,20 +61,20 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
         return {}
     resamples = max(RESAMPLES, RESAMPLES_EACH * len(methods))  # one seed's p is at least 2 / resamples
     runs = _read(latest, metric, methods, resamples)
-    rng, first = np.random.default_rng(0), runs.get(methods[0])
+    rng, best = np.random.default_rng(0), next((method for method in methods if method in runs), "")
     found, p_values = {}, []
     for index, method in enumerate(methods):
         mine = runs.get(method)
         low, high = interval(_hierarchical(mine, rng)) if mine else (float("nan"), float("nan"))
         low, high = np.clip((low, high), LEAST.get(metric, 0.0), 1.0).tolist()  # a t interval of two seeds is wide
         found[method] = Standing(str(index + 1), low, high, mine is not None and len(mine.seeds) > 1, float("nan"))
-        p_values.append(_paired_p(first, mine, rng) if index and first and mine else float("nan"))
+        p_values.append(_paired_p(runs[best], mine, rng) if mine and method != best else float("nan"))
     corrected = np.minimum(1.0, np.array(p_values) * (len(methods) - 1)).tolist()
-    for index, (method, p) in enumerate(zip(methods, corrected, strict=True)):
-        rank = UNKNOWN if index and np.isnan(p) else TIED if p >= LEVEL else found[method].rank
+    for method, p in zip(methods, corrected, strict=True):
+        rank = UNKNOWN if np.isnan(p) and method != best else TIED if p >= LEVEL else found[method].rank
         found[method] = replace(found[method], rank=rank, p=p)
     if any(standing.tied for standing in found.values()):
-        found[methods[0]] = replace(found[methods[0]], rank=TIED)
+        found[best] = replace(found[best], rank=TIED)
     return found
 
 

@@ -13,9 +13,8 @@ import numpy as np
 
 from ltbench.errors import LtbenchError, UserError
 from ltbench.metrics import classification
-from ltbench.results.files import sha256
-from ltbench.results.pack import unpack
-from ltbench.results.record import FILES, PREDICTIONS, RESULT, SPLITS, Result, read_result
+from ltbench.results.pack import changed_files, unpack
+from ltbench.results.record import PREDICTIONS, RESULT, SPLITS, Result, read_result
 from ltbench.results.store import counted
 from ltbench.results.walk import cell_folders
 
@@ -57,20 +56,6 @@ def verify_all(path: Path | str) -> dict[str, list[str]]:
     if not found:
         raise UserError(f"{path} holds no cell, finished or not; see: ltbench status --out FOLDER")
     return found
-
-
-def changed_files(result: Result) -> list[str]:
-    """Files of a cell that are missing, changed or new since the run, each with what is wrong."""
-    recorded = result.data.get("files") or {}
-    problems = [f"{result.folder / RESULT} records no checksums"] if not recorded else []
-    for name, digest in recorded.items():
-        path = result.folder / name
-        if not path.is_file():
-            problems.append(f"{path} is missing")
-        elif sha256(path) != digest:
-            problems.append(f"{path} was changed after the run: its checksum is not the recorded one")
-    extra = [name for name in FILES if name not in recorded and (result.folder / name).is_file()]
-    return problems + [f"{result.folder / name} appeared after the run" for name in extra if recorded]
 
 
 def _identity(result: Result) -> list[str]:

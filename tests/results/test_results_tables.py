@@ -215,15 +215,15 @@ def test_one_seed_of_forty_methods_can_still_be_separated(tmp_path, cell):
 
 
 def test_what_cannot_be_paired_is_no_tie(tmp_path, cell):
-    """A row without a seed of the first, one whose predictions are broken, and all rows where the first has none."""
-    cell("best", 0, skill=9.0)
+    """A row without a seed of the first, one whose predictions are broken, also where it is the first row."""
+    cell("best", 0, skill=4.0)
     cell("elsewhere", 1, skill=0.1)
     (cell("broken", 0, skill=1.0).folder / "predictions.npz").write_bytes(b"no zip")
     table = tables(load_results(tmp_path))[0]
     assert [row[:2] for row in table.rows] == [["best", "1"], ["broken", "?"], ["elsewhere", "?"]]
     assert any(note.startswith("?: has no seed") for note in table.notes)
     (cell("first", 0, skill=12.0).folder / "predictions.npz").write_bytes(b"no zip")
-    assert [row[1] for row in tables(load_results(tmp_path))[0].rows] == ["1", "?", "?", "?"]
+    assert [row[1] for row in tables(load_results(tmp_path))[0].rows] == ["?", "2", "?", "?"]
 
 
 def test_an_interval_stays_where_the_metric_can_be(tmp_path, cell):
