@@ -14,7 +14,7 @@ import numpy as np
 from ltbench.errors import LtbenchError, UserError
 from ltbench.metrics import classification
 from ltbench.results.pack import changed_files, unpack
-from ltbench.results.record import PREDICTIONS, RESULT, SPLITS, Result, read_result
+from ltbench.results.record import DIGEST, PREDICTIONS, RESULT, SPLITS, Result, own_digest, read_result
 from ltbench.results.store import counted
 from ltbench.results.walk import cell_folders
 
@@ -66,7 +66,9 @@ def _identity(result: Result) -> list[str]:
         recomputed = cell_hash(cell)
     except KeyError as error:
         return [f"{path}: the cell lacks {error}, its hash cannot be recomputed"]
-    problems = []
+    problems, raw = [], json.loads(path.read_text())
+    if raw.get(DIGEST, own_digest(raw)) != own_digest(raw):
+        problems.append(f"{path} was changed after the run: its own checksum is not the recorded one")
     if recomputed != cell.get("hash"):
         problems.append(f"{path}: the cell hash is {cell.get('hash')}, its recipe gives {recomputed}")
     spent = (cell["recipe"].get("tuning") or {}).get("seconds")

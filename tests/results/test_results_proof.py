@@ -204,6 +204,8 @@ TAMPERED = {
     "counts": (lambda d: d["data"].update(test_counts=[1, 2, 3, 4]), "test class counts are"),
     "size": (lambda d: d["data"]["sizes"].update(test=7), "test part has 7 images"),
     "score": (lambda d: d["selection"].update(score=0.001), "selected at macro_f1"),
+    "cost": (lambda d: d.setdefault("cost", {}).update(total_seconds=1), "its own checksum is not the recorded one"),
+    "warnings": (lambda d: d.update(warnings=["none"]), "its own checksum is not the recorded one"),
     "no checksums": (lambda d: d.pop("files"), "records no checksums"),
 }
 
@@ -216,6 +218,12 @@ def test_a_tampered_record_is_named(cell, name):
     problems = verify(folder)
     assert problems and any(message in p or re.search(message, p) for p in problems), problems
     assert all("result.json" in p or "should be called" in p for p in problems)
+
+
+def test_a_record_without_a_digest_of_its_own_is_older_and_not_wrong(cell):
+    folder = cell().folder
+    edit(folder, lambda data: data.pop("digest"))
+    assert verify(folder) == []
 
 
 def test_tampered_and_missing_files_are_named(cell):
