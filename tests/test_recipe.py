@@ -282,3 +282,8 @@ def test_an_override_that_changes_nothing_renames_nothing():
     assert plain.recipe["loss"]["gamma"] == 2.0 and same.standard
     assert (same.method, same.protocol) == (plain.method, plain.protocol) == ("focal", "quick")
     assert (other.method, other.protocol, other.standard) == ("focal", "quick+epochs=3", False)
+
+
+def test_options_of_a_base_that_is_not_chosen():
+    with pytest.raises(UserError, match=r"generator.base.steps: selective has no base; .* --set generator.base=NAME"):
+        resolve("ce", "digits-lt", "quick", 0, {"generator": "selective", "generator.base.steps": 2})
