@@ -12,10 +12,12 @@ from ltbench.errors import CheckpointError
 from ltbench.metrics import bootstrap_p, hierarchical_draws, interval, metric_draws
 from ltbench.metrics.classification import confusion_matrix, from_confusion
 from ltbench.results.record import read_result
+from ltbench.results.store import counted
 
 LEVEL = 0.05
 RESAMPLES = 1000
 RESAMPLES_EACH = 50
+FEW = 8  # images of a test class: below it the intervals cover visibly less (benchmarks/interval_coverage.py)
 TIED, UNKNOWN = "1=", "?"
 LEAST = {"mcc": -1.0, "quadratic_kappa": -1.0}  # of the metrics counted from a confusion matrix
 
@@ -24,6 +26,7 @@ LEAST = {"mcc": -1.0, "quadratic_kappa": -1.0}  # of the metrics counted from a 
 class Standing:
     """95 % interval (low, high); seeds: whether it holds their spread; p: paired against the first, corrected.
 
+    smallest: images of the smallest test class, 0 where no predictions were read.
     rank: "1=" where the method may be the best, "?" where nothing could be paired. The first is the first whose
     predictions can be read.
     """
@@ -33,6 +36,7 @@ class Standing:
     high: float
     seeds: bool
     p: float
+    smallest: int
 
     @property
     def tied(self) -> bool:
@@ -47,6 +51,7 @@ class _Runs:
     seeds: tuple[int, ...]
     values: np.ndarray
     draws: np.ndarray
+    smallest: int
 
 
 def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str]) -> dict[str, Standing]:
@@ -67,7 +72,8 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
         mine = runs.get(method)
         low, high = interval(_hierarchical(mine, rng)) if mine else (float("nan"), float("nan"))
         low, high = np.clip((low, high), LEAST.get(metric, 0.0), 1.0).tolist()  # a t interval of two seeds is wide
-        found[method] = Standing(str(index + 1), low, high, mine is not None and len(mine.seeds) > 1, float("nan"))
+        several, smallest = (len(mine.seeds) > 1, mine.smallest) if mine else (False, 0)
+        found[method] = Standing(str(index + 1), low, high, several, float("nan"), smallest)
         p_values.append(_paired_p(runs[best], mine, rng) if mine and method != best else float("nan"))
     corrected = np.minimum(1.0, np.array(p_values) * (len(methods) - 1)).tolist()
     for method, p in zip(methods, corrected, strict=True):
@@ -88,6 +94,9 @@ def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
     ]
     if any(standing.rank == UNKNOWN for standing in found.values()):
         notes.append("?: has no seed, or no readable predictions of the same images, to be paired with the first row")
+    few = min((standing.smallest for standing in found.values() if standing.smallest), default=FEW)
+    if few < FEW:
+        notes.append(f"the smallest test class has {counted(few, 'image')}: 95 % intervals are too narrow, p too small")
     if not all(standing.seeds for standing in found.values()):
         notes.append("° one seed: images alone, how much training again would change is unknown")
     return notes
@@ -112,7 +121,8 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
         draws = metric_draws(y_true, preds, classes, resamples, np.random.default_rng(0))[metric]
         if values.ndim > 1:
             return {}
-        found[method] = _Runs(tuple(row["seed"] for row in rows), values, draws)
+        smallest = int(np.bincount(y_true[y_true >= 0])[np.unique(y_true[y_true >= 0])].min(initial=len(y_true)))
+        found[method] = _Runs(tuple(row["seed"] for row in rows), values, draws, smallest)
     return found
 
 
@@ -125,5 +135,5 @@ def _paired_p(first: _Runs, other: _Runs, rng: np.random.Generator) -> float:
     if not shared:
         return float("nan")
     a, b = ([runs.seeds.index(seed) for seed in shared] for runs in (first, other))
-    gap = _Runs(tuple(shared), other.values[b] - first.values[a], other.draws[b] - first.draws[a])
+    gap = _Runs(tuple(shared), other.values[b] - first.values[a], other.draws[b] - first.draws[a], 0)
     return bootstrap_p(_hierarchical(gap, rng))

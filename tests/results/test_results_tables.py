@@ -8,6 +8,7 @@ import json
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ltbench.errors import UnknownName, UserError
@@ -264,3 +265,14 @@ def test_mean_ranks(store, cell):
     assert "critical difference 1.91" in rank_table(load_results(store))  # q = 2.343 for three methods
     one = load_results(store).query("dataset == 'aptos'")
     assert "one data set" in rank_table(one)
+
+
+@pytest.mark.parametrize(("least", "noted"), [(7, True), (8, False)])
+def test_a_small_test_class_is_noted(tmp_path, cell, least, noted):
+    y = np.r_[np.repeat([0, 1, 2], 37), np.zeros(9 - least, dtype=int), np.full(least, 3)]
+    result = cell("ce", 0)
+    with np.load(result.folder / "predictions.npz") as stored:
+        columns = {name: stored[name] for name in stored.files}
+    np.savez(result.folder / "predictions.npz", **{**columns, "y_true": y})
+    notes = " ".join(tables(load_results(tmp_path))[0].notes)
+    assert ("the smallest test class has 7 images: 95 % intervals are too narrow" in notes) == noted
