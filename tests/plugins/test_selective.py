@@ -183,6 +183,7 @@ def test_rounds_go_on_until_the_quota_is_met_or_the_limit(tmp_path, caplog):
     assert short == {key: value for key, value in made.notes().items() if key.startswith("missing_class")}
     assert made.notes()["rounds"] == 2
     assert "fell short" in caplog.text and "after 2 rounds" in caplog.text and "nearest centroids" in caplog.text
+    assert "raise generator.limit=4, or take fewer images" in caplog.text
 
 
 def test_what_to_do_about_a_shortfall(tmp_path):
