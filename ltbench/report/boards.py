@@ -19,18 +19,23 @@ from ltbench.report.ranks import Ranks, ranked
 from ltbench.results.render import Table
 from ltbench.results.rows import age
 from ltbench.results.tables import tables
+from ltbench.results.words import higher_is_better
 
 QUALITY = "macro_f1"
 
 
 class Column(NamedTuple):
-    """A column of numbers: its key in a row, heading, factor, decimals, and whether a higher value is better."""
+    """A column of numbers: its key in a row, heading, factor and decimals."""
 
     key: str
     heading: str
     factor: float = 100
     decimals: int = 2
-    higher: bool = True
+
+    @property
+    def higher(self) -> bool:
+        """Whether a higher value is better."""
+        return higher_is_better(self.key)
 
 
 COLUMNS = (
@@ -41,9 +46,9 @@ COLUMNS = (
     Column("auc", "AUC"),
     Column("few_accuracy", "Few-shot recall"),
     Column("worst_recall", "Worst class"),
-    Column("ece", "ECE", higher=False),
-    Column("device_seconds", "Device-seconds", 1, 0, False),
-    Column("peak_memory_bytes", "Memory, GB", 1e-9, 2, False),
+    Column("ece", "ECE"),
+    Column("device_seconds", "Device-seconds", 1, 0),
+    Column("peak_memory_bytes", "Memory, GB", 1e-9),
 )
 
 

@@ -13,7 +13,7 @@ from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
 from ltbench.results.rows import as_rows, comparable, conditions, grouped, newest, numbers, selected
 from ltbench.results.tables import aggregate
-from ltbench.results.words import LOWER_IS_BETTER, base_name, printed, table_title
+from ltbench.results.words import higher_is_better, printed, table_title
 
 if TYPE_CHECKING:
     from ltbench.results.rows import Rows
@@ -70,7 +70,7 @@ def cost_card(
 def _card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
     records = [_record(cells, metric) for cells in grouped(latest, lambda row: row["method"]).values()]
     records.sort(key=lambda r: (math.isnan(r["device_seconds"]), r["device_seconds"], r["method"]))
-    sign = -1 if base_name(metric) in LOWER_IS_BETTER else 1
+    sign = 1 if higher_is_better(metric) else -1
     front = pareto_front([r["device_seconds"] for r in records], [sign * r[f"{metric}_mean"] for r in records])
     rows = []
     for record, best in zip(records, front, strict=True):

@@ -23,7 +23,7 @@ from ltbench.results.rows import (
     selected,
 )
 from ltbench.results.store import counted
-from ltbench.results.words import LOWER_IS_BETTER, base_name, marked, note, number, printed, table_title
+from ltbench.results.words import HEADLINE, higher_is_better, marked, note, number, printed, table_title
 
 if TYPE_CHECKING:
     from ltbench.results.rows import Rows
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 500  # whose predictions are read unasked
 RELEASED = "-as-released"
-HEADLINE = ("macro_f1", "balanced_accuracy", "mcc", "accuracy")
 
 
 def columns(metric: str) -> list[str]:
@@ -127,7 +126,7 @@ def _table(
     shown = HEADLINE if metric in HEADLINE else (metric, *HEADLINE)
     latest = newest(rows)
     records = [aggregate(cells, shown) for cells in grouped(latest, lambda row: row["method"]).values()]
-    sign = 1 if base_name(metric) in LOWER_IS_BETTER else -1
+    sign = -1 if higher_is_better(metric) else 1
     records.sort(key=lambda r: (math.isnan(r[f"{metric}_mean"]), sign * r[f"{metric}_mean"], r["method"]))
     standing: dict[str, Standing] = {}
     notes: list[str] = []

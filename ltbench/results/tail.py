@@ -13,7 +13,7 @@ from ltbench.metrics import average_ranks, jeffreys
 from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
 from ltbench.results.rows import comparable, grouped, newest, selected
-from ltbench.results.words import LOWER_IS_BETTER, tuned
+from ltbench.results.words import higher_is_better, tuned
 
 if TYPE_CHECKING:
     from ltbench.results.rows import Rows
@@ -110,10 +110,8 @@ def _ranks(group: Sequence[Mapping[str, Any]], protocol: str, metric: str) -> Ta
     title = f"mean ranks by {metric}, protocol {protocol}, {len(means)} data sets: {', '.join(means)}"
     if len(complete) < 2:
         return Table(title, ["method", "mean rank"], [], [], ["fewer than two methods have all data sets"])
-    higher = metric.rsplit(".", 1)[-1] not in LOWER_IS_BETTER
-    found = average_ranks(
-        np.array([[scores[m] for m in complete] for scores in means.values()]), higher_is_better=higher
-    )
+    scores = np.array([[found[m] for m in complete] for found in means.values()])
+    found = average_ranks(scores, higher_is_better=higher_is_better(metric))
     order = np.argsort(found.ranks, kind="stable")
     names = [complete[i] for i in order]
     ranks = [float(found.ranks[i]) for i in order]

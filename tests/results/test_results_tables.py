@@ -7,13 +7,16 @@ import io
 import json
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ltbench.errors import UnknownName, UserError
 from ltbench.metrics import jeffreys
-from ltbench.results import load_results, read_result
+from ltbench.registry import Registry
+from ltbench.results import load_results, read_result, words
 from ltbench.results.compare import comparison
+from ltbench.results.costs import cost_card
 from ltbench.results.published import load_published, published_score
 from ltbench.results.rows import chosen_methods, newest
 from ltbench.results.store import load_rows
@@ -63,6 +66,48 @@ def test_lower_is_better_sorts_upwards(store):
     means = [record["nll_mean"] for record in tables(load_results(store), metric="nll")[0].records]
     assert means == sorted(means)
     assert "1.5000" in leaderboard(load_results(store), metric="generation.fd[ref]")
+
+
+@pytest.mark.parametrize(
+    ("metric", "higher", "shown"),
+    [
+        ("generation.fd[ref]", False, "0.5000"),
+        ("generation.fd_macro[net.v1|pca16]", False, "0.5000"),
+        ("generation.kd_macro_floor[ref]", False, "0.5000"),
+        ("generation.kid[inception.2015]", False, "0.5000"),
+        ("generation.fid_matched[x]", False, "0.5000"),
+        ("generation.precision[a.b]", True, "50.00"),
+        ("val.target_rate_class[3]", True, "50.00"),
+        ("val.nll", False, "0.5000"),
+        ("device_seconds", False, "0.5000"),
+    ],
+)
+def test_direction_and_unit_of_a_metric(metric, higher, shown):
+    assert (words.higher_is_better(metric), words.number(metric, 0.5)) == (higher, shown)
+
+
+def test_a_plugins_word_on_direction_sorts_and_ranks(tmp_path, cell, monkeypatch):
+    """Three data sets, on which `bad` has the higher value of a stranger's metric and the larger distance."""
+    registry = Registry()
+    registry.add("metric", "mine", "ltbench_metrics.generation:Generation", summary="")
+    registry.add("metric", "lost", "ltbench_no_such_module:Lost", summary="")
+    component = next(c for c in registry.all() if c.id == "mine")
+    monkeypatch.setattr(component.value, "higher_is_better", {"mine[x]": False, "fd": False})
+    monkeypatch.setattr("ltbench.plugins.plugins", lambda: SimpleNamespace(registry=registry))
+    for dataset in ("aptos", "ham10000", "digits-lt"):
+        for method, value in (("bad", 50.0), ("good", 1.0)):
+            result = cell(method, dataset=dataset)
+            record = json.loads((result.folder / "result.json").read_text())
+            record["metrics"]["generation"] = {"mine": value, "fd[ref]": value}
+            (result.folder / "result.json").write_text(json.dumps(record))
+    rows = load_rows(tmp_path)
+    with pytest.warns(UserWarning, match="metric 'lost' of plugin"):
+        words.higher_is_better("generation.mine")
+    for metric in ("generation.mine", "generation.fd[ref]"):
+        assert [row["method"] for row in json.loads(rank_table(rows, metric, fmt="json"))[0]["rows"]] == ["good", "bad"]
+        assert [record["method"] for record in tables(rows, metric=metric)[0].records] == ["good", "bad"]
+        front = json.loads(cost_card(rows, metric, fmt="json"))[0]["rows"]
+        assert {row["method"] for row in front if row["front"]} == {"good"}
 
 
 def test_incomparable_cells_get_their_own_tables(store, cell):
