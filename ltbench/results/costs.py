@@ -18,10 +18,17 @@ from ltbench.results.words import higher_is_better, printed, table_title
 if TYPE_CHECKING:
     from ltbench.results.rows import Rows
 
-PARTS = ("training", "generator", "sampling", "reference", "evaluation")
+PART = {
+    **dict.fromkeys(("train", "feedback"), "training"),
+    **dict.fromkeys(("validation", "test", "generation metrics"), "evaluation"),
+    "synthesis": "sampling",
+    "tuning": "tuning",
+}
+PARTS = ("training", "generator", "sampling", "reference", "evaluation", "tuning", "other")
 NOTES = (
     "device-seconds of one cell, mean over seeds. training: with sampler feedback; generator: its fits; sampling: "
-    "drawing images; reference: guide, features and judge; evaluation: validation, test and image metrics",
+    "drawing images; reference: guide, features and judge; evaluation: validation, test and image metrics; tuning: the "
+    "trials that chose the options; other: phases that ltbench does not know",
     "a fit that several cells share is charged to each in full; rows of different devices cannot be compared",
     "seconds are those of the clock, which other work on the machine stretches; peak MiB: the most of any seed, in old "
     "records with what ran before in the process",
@@ -33,7 +40,7 @@ def part_of(phase: str) -> str:
     """The part of the cost card to which a phase of a record belongs."""
     if phase.startswith("fit "):
         return "reference" if phase.startswith("fit reference-") else "generator"
-    return {"train": "training", "feedback": "training", "synthesis": "sampling"}.get(phase, "evaluation")
+    return PART.get(phase, "other")
 
 
 def within_budget(results: Rows, seconds: float) -> list[Mapping[str, Any]]:
@@ -96,13 +103,11 @@ def _record(cells: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
     parts = [_parts(read_result(cell["folder"]).data.get("cost", {}).get("phases", {})) for cell in cells]
     spent = {part: statistics.fmean(found[part] for found in parts) for part in PARTS}
     spent["device_seconds"] = statistics.fmean(numbers(cells, "device_seconds"))
-    if record["external"]:  # what foreign code cost is unknown, not nothing
-        spent = dict.fromkeys(spent, math.nan)
     return {**record, **spent, "peak_memory_bytes": max(numbers(cells, "peak_memory_bytes"))}
 
 
 def _parts(phases: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    found = dict.fromkeys(PARTS, 0.0)
+    found = dict.fromkeys(PARTS, 0.0 if phases else math.nan)  # what foreign code cost is unknown, not nothing
     for phase, spent in phases.items():
         found[part_of(phase)] += spent.get("device_seconds") or 0.0
     return found
