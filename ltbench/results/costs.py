@@ -13,7 +13,7 @@ from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
 from ltbench.results.rows import as_rows, comparable, conditions, grouped, newest, numbers, selected
 from ltbench.results.tables import aggregate
-from ltbench.results.words import higher_is_better, printed, table_title
+from ltbench.results.words import higher_is_better, marked, note, printed, table_title
 
 if TYPE_CHECKING:
     from ltbench.results.rows import Rows
@@ -44,20 +44,34 @@ def part_of(phase: str) -> str:
 
 
 def within_budget(results: Rows, seconds: float) -> list[Mapping[str, Any]]:
-    """The rows of the methods whose cells cost at most `seconds` device-seconds on average, table by table.
+    """The rows of the methods whose newest cells cost at most `seconds` device-seconds on average, table by table.
 
-    Raises UserError for a budget that is not positive.
+    What foreign code cost is unknown, so no budget pays it. Raises UserError for a budget that is not positive or that
+    pays nothing.
     """
     if not seconds > 0:
         raise UserError(f"--budget must be a positive number of device-seconds, got {seconds:g}")
-    groups = grouped(as_rows(results), lambda row: (*conditions(row), row["method"])).values()
-    paid = [cells for cells in groups if statistics.fmean(numbers(cells, "device_seconds")) <= seconds]
+    groups = grouped(as_rows(results), _line)
+    costs = {line: statistics.fmean(numbers(newest(cells), "device_seconds")) for line, cells in groups.items()}
+    paid = [row for line, cells in groups.items() if costs[line] <= seconds for row in cells]
     if groups and not paid:
-        least = min(statistics.fmean(numbers(cells, "device_seconds")) for cells in groups)
-        raise UserError(
-            f"no method here costs at most {seconds:g} device-seconds a cell; the cheapest costs {least:.1f}"
-        )
-    return [row for cells in paid for row in cells]
+        known = [cost for cost in costs.values() if not math.isnan(cost)]
+        least = f"the cheapest costs {min(known):.1f}" if known else "none has its cost on record"
+        raise UserError(f"no method here costs at most {seconds:g} device-seconds a cell; {least}")
+    return paid
+
+
+def left_out(results: Rows, kept: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The methods that `within_budget` dropped, with the data set and the protocol where it kept them elsewhere."""
+    there, still = {_line(row) for row in kept}, {row["method"] for row in kept}
+    lost = [row for row in as_rows(results) if _line(row) not in there]
+    where = " on {dataset}, protocol {protocol}"
+    return sorted({row["method"] + (where.format_map(row) if row["method"] in still else "") for row in lost})
+
+
+def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A table and its line."""
+    return (*conditions(row), row["method"])
 
 
 def cost_card(
@@ -79,13 +93,13 @@ def _card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
     records.sort(key=lambda r: (math.isnan(r["device_seconds"]), r["device_seconds"], r["method"]))
     sign = 1 if higher_is_better(metric) else -1
     front = pareto_front([r["device_seconds"] for r in records], [sign * r[f"{metric}_mean"] for r in records])
-    rows = []
+    rows, notes = [], list[str]()
     for record, best in zip(records, front, strict=True):
         record["front"] = bool(best)
         memory = record["peak_memory_bytes"] / 2**20
         rows.append(
             [
-                record["method"],
+                marked(record, notes),
                 "front" if best else "",
                 printed(metric, record[f"{metric}_mean"], record[f"{metric}_sd"]),
                 *(_seconds(record[part]) for part in ("device_seconds", *PARTS)),
@@ -95,7 +109,9 @@ def _card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
         )
     header = ["method", "", metric, "device-seconds", *PARTS, "peak MiB", "seeds"]
     devices = ", ".join(sorted({str(row["device"]) for row in latest}))
-    return Table(f"cost of {table_title(records[0])}; device: {devices}", header, rows, records, NOTES)
+    for text in NOTES:
+        note(notes, text)
+    return Table(f"cost of {table_title(records[0])}; device: {devices}", header, rows, records, notes)
 
 
 def _record(cells: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:

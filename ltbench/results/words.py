@@ -83,9 +83,14 @@ def number(metric: str, value: float, signed: bool = False) -> str:
     return f"{100 * value:{sign}.2f}" if is_fraction(metric) else f"{value:{sign}.4f}"
 
 
-def tuned(budget: str | None) -> str:
-    """ ", tuned, 8 trials a method (seed 1000)", or an empty string for untuned options."""
-    return f", tuned, {budget}" if budget else ""
+def options(budget: str | None) -> str:
+    """ "tuned, 8 trials a method (seed 1000)", or "untuned defaults"."""
+    return f"tuned, {budget}" if budget else "untuned defaults"
+
+
+def as_the_paper(record: Mapping[str, Any]) -> bool:
+    """Whether neither the imbalance nor the options are of our making, so that a paper's number may be subtracted."""
+    return not (record["imbalance"] or record["tuning"])
 
 
 def table_title(record: Mapping[str, Any]) -> str:
@@ -94,10 +99,9 @@ def table_title(record: Mapping[str, Any]) -> str:
     imbalance = "" if math.isnan(ratio) else f", training imbalance {ratio:.1f}"
     imbalance += f" (set to {record['imbalance']})" if record["imbalance"] else ""
     split = f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}"
-    budget = tuned(record["tuning"]) or ", untuned defaults"
     return (
         f"{record['dataset']}, protocol {record['protocol']}, weights {record['weights'] or 'none'}, "
-        f"{split}{budget}, percent"
+        f"{split}, {options(record['tuning'])}, percent"
     )
 
 
