@@ -17,9 +17,9 @@ COUNTS = [200, 60, 30, 5]
 
 
 def make_cell(root: Path, method: str = "ce", seed: int = 0, **changes: Any) -> Result:
-    """Write one cell; changes: dataset, protocol, skill, n, ids, imbalance, tuning, and entries of cell, data or record.
+    """Write one cell; changes: dataset, protocol, skill, n, ids, imbalance, tuning (trials), and entries.
 
-    tuning: trials. Entries of `record` are those of the record itself.
+    Entries are those of `cell`, `data` or the `record` itself.
     """
     given = {"dataset": "digits-lt", "protocol": "quick", "skill": 1.0, "n": 120, "imbalance": 20, **changes}
     tuning = {"tuning": {"trials": given["tuning"], "seed": 1000}} if "tuning" in given else {}
