@@ -374,6 +374,39 @@ def test_of_two_tables_with_as_many_methods_the_first_counts_in_every_ranking(tm
         assert [f"{title}, percent" for title in titles] == [n for n in table["notes"] if "split stratified" in n]
 
 
+@pytest.mark.parametrize(
+    ("view", "argument", "fits"),
+    [
+        *((view, argument, False) for view in ("--tail", "--ranks", "--costs") for argument in ("--published",)),
+        *((view, argument, False) for view in ("--tail", "--ranks", "--costs") for argument in ("--sort method",)),
+        *((view, argument, False) for view in ("--tail", "--ranks") for argument in ("--no-statistics",)),
+        ("--costs", "--statistics", False),
+        ("--suite iois2024_table1", "--sort metric", False),
+        ("--suite iois2024_table1", "--statistics", False),
+        ("--suite iois2024_table1", "--metric mcc", False),
+        ("--tail", "--metric macro_f1", False),
+        ("--ranks", "--dataset digits-lt", False),
+        ("--suite iois2024_table1", "--published", True),
+        ("--ranks", "--metric mcc", True),
+        ("--costs", "--metric mcc", True),
+        ("--costs", "--dataset digits-lt", True),
+        ("--tail", "--methods iois ce", True),
+    ],
+)
+def test_a_view_refuses_what_it_would_leave_out(store, capsys, view, argument, fits):
+    assert main(["leaderboard", "--out", str(store), *view.split(), *argument.split()]) == (0 if fits else 2)
+    if not fits:
+        err = capsys.readouterr().err
+        assert f"{view.split()[0]} does not go with {argument.split()[0]}: " in err and "leave one out" in err
+
+
+def test_foreign_code_takes_no_name_of_an_overridden_method(store, tmp_path, capsys):
+    words = ["add-predictions", "p.csv", "--dataset", "digits-lt", "--protocol", "quick", "--method", "iois+x"]
+    assert main([*words, "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "'iois+x'" in err and "name it iois-x" in err
+
+
 def test_mean_ranks(store, cell):
     for dataset in ("aptos", "ham10000"):
         for method, skill in (("ce", 0.5), ("iois", 3.0), ("sqrt", 1.2)):
