@@ -84,6 +84,11 @@ def load(wanted: str) -> Suite:
     missing = [field for field in FIELDS if field not in found]
     if missing:
         raise UserError(f"suite {path} lacks {', '.join(missing)}; a suite sets {', '.join(FIELDS)}")
+    datasets: Any = found["datasets"]
+    if not isinstance(datasets, (list, tuple)) or not datasets or not all(isinstance(name, str) for name in datasets):
+        raise UserError(
+            f'suite {path}: datasets must be a list of ids, such as datasets = ["aptos"], got {datasets!r}'[:300]
+        )
     for name, least in (("rows", 1), ("controls", 0)):
         rows: Any = found.get(name, ())
         pairs = isinstance(rows, (list, tuple)) and all(
@@ -98,7 +103,7 @@ def load(wanted: str) -> Suite:
         title=str(found["title"]),
         source=str(found["source"]),
         protocol=str(found["protocol"]),
-        datasets=tuple(found["datasets"]),
+        datasets=tuple(datasets),
         seeds=str(found["seeds"]),
         rows=tuple(found["rows"]),
         controls=tuple(found.get("controls", ())),

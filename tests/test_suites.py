@@ -61,6 +61,12 @@ def test_a_suite_runs_and_says_what_it_leaves_out(
         (GOOD + 'rows = ["ce"]\n', "rows must be a list"),
         (GOOD + "rows = [(1, 2)]\n", "rows must be a list"),
         (GOOD + "row = []\n", "sets row, which is no field. Did you mean rows"),
+        (
+            GOOD + 'datasets = "aptos"\nrows = [("A", "ce")]\n',
+            r"datasets must be a list of ids, such as datasets = \[\"aptos\"\], got 'aptos'",
+        ),
+        (GOOD + 'datasets = []\nrows = [("A", "ce")]\n', "datasets must be a list"),
+        (GOOD + 'datasets = ["aptos", 3]\nrows = [("A", "ce")]\n', "datasets must be a list"),
         ("rows = oops\n", "cannot be read: NameError"),
         ("def (\n", "cannot be read: SyntaxError"),
     ],

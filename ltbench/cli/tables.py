@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from ltbench.cli.arguments import FORMATS, Verb, existing, out
+from ltbench.errors import UserError
 
 COSTS = ("device_seconds", "peak_memory_bytes", "device")
+# What a view of the leaderboard does not use, and why.
+UNUSED = {
+    "suite": (("metric", "sort", "statistics"), "a suite has the rows, the order and the metrics of its paper"),
+    "costs": (("sort", "statistics", "published"), "the cost card is sorted by cost and holds no paper's numbers"),
+    "tail": (("metric", "sort", "statistics", "published"), "the tail card holds recall and calibration alone"),
+    "ranks": (("dataset", "sort", "statistics", "published"), "ranks are over all data sets, best first"),
+}
 
 
 def add(verb: Verb) -> None:
     """The verbs of this file and their arguments."""
     p = verb("leaderboard", _leaderboard, "tables of finished cells")
     p.add_argument("--dataset")
-    p.add_argument("--metric", default="macro_f1")
+    p.add_argument("--metric", help="macro_f1 unless given")
     p.add_argument("--protocol")
     p.add_argument("--format", default="table", choices=FORMATS)
     view = p.add_mutually_exclusive_group()
@@ -27,9 +35,7 @@ def add(verb: Verb) -> None:
     view.add_argument("--ranks", action="store_true", help="mean ranks over data sets, with the critical difference")
     p.add_argument("--published", action="store_true", help="the papers' numbers and the differences")
     p.add_argument("--budget", type=float, metavar="SECONDS", help="only methods of at most this many device-seconds")
-    p.add_argument(
-        "--sort", choices=["metric", "seconds", "method"], default="metric", help="order of the rows (metric)"
-    )
+    p.add_argument("--sort", choices=["metric", "seconds", "method"], help="order of the rows: metric unless given")
     p.add_argument("--methods", nargs="+", metavar="M", help="these rows alone")
     p.add_argument(
         "--statistics",
@@ -69,12 +75,23 @@ def add(verb: Verb) -> None:
     p.add_argument("--part-size", type=float, metavar="MIB", help="cut into archives of at most this size")
 
 
-def _leaderboard(args: argparse.Namespace) -> int:
-    from ltbench.results.rows import chosen_methods
-    from ltbench.results.store import load_rows
-    from ltbench.results.tables import columns, leaderboard
+def _refuse_unused(args: argparse.Namespace) -> None:
+    """UserError for an argument that the chosen view would leave out."""
+    for view, (names, why) in UNUSED.items():
+        given = [name for name in names if getattr(args, name) not in (None, False)]
+        given += ["no-statistics"] if "statistics" in names and args.statistics is False else []
+        if getattr(args, view) and given:
+            raise UserError(f"--{view} does not go with {', '.join(f'--{n}' for n in given)}: {why}; leave one out")
 
-    folder, wanted = existing(args.out), columns(args.metric)
+
+def _leaderboard(args: argparse.Namespace) -> int:
+    from ltbench.results.rows import chosen_methods, selected
+    from ltbench.results.store import load_rows
+    from ltbench.results.tables import HEADLINE, columns, leaderboard
+
+    _refuse_unused(args)
+    metric, sort = args.metric or HEADLINE[0], args.sort or "metric"
+    folder, wanted = existing(args.out), columns(metric)
     suite = None
     if args.suite:
         from ltbench import suites
@@ -87,21 +104,21 @@ def _leaderboard(args: argparse.Namespace) -> int:
     if args.methods:
         rows = chosen_methods(rows, args.methods)
     if args.budget is not None:
-        from ltbench.results.costs import within_budget
+        from ltbench.results.costs import left_out, within_budget
 
-        if args.dataset in {row["dataset"] for row in rows}:
-            rows = [row for row in rows if row["dataset"] == args.dataset]
-        kept = within_budget(rows, args.budget)
-        dear = sorted({row["method"] for row in rows} - {row["method"] for row in kept})
+        asked = selected(rows, args.dataset, args.protocol, None, args.all)
+        kept = within_budget(asked, args.budget)
+        dear = left_out(asked, kept)
         if dear:
             print(f"left out by --budget {args.budget:g}: {', '.join(dear)}", file=sys.stderr)
-        rows = kept
+        judged = set(map(id, asked))  # the rest is no row of a table, but may be a landmark beside one
+        rows = [*kept, *(row for row in rows if id(row) not in judged)]
     if suite:
         print(suite_tables.suite_tables(suite, rows, args.dataset, args.protocol, published=args.published, **shared))
     elif args.costs:
         from ltbench.results.costs import cost_card
 
-        print(cost_card(rows, args.metric, args.dataset, args.protocol, **shared))
+        print(cost_card(rows, metric, args.dataset, args.protocol, **shared))
     elif args.tail:
         from ltbench.results.tail import tail_card
 
@@ -109,10 +126,10 @@ def _leaderboard(args: argparse.Namespace) -> int:
     elif args.ranks:
         from ltbench.results.tail import rank_table
 
-        print(rank_table(rows, args.metric, args.protocol, **shared))
+        print(rank_table(rows, metric, args.protocol, **shared))
     else:
-        options = {"published": args.published, "statistics": args.statistics, "sort": args.sort}
-        print(leaderboard(rows, args.dataset, args.metric, protocol=args.protocol, **options, **shared))
+        options = {"published": args.published, "statistics": args.statistics, "sort": sort}
+        print(leaderboard(rows, args.dataset, metric, protocol=args.protocol, **options, **shared))
     return 0
 
 
@@ -128,6 +145,11 @@ def _compare(args: argparse.Namespace) -> int:
 def _add_predictions(args: argparse.Namespace) -> int:
     from ltbench.launch.external import add_predictions
 
+    if "+" in args.method:
+        raise UserError(
+            f"--method {args.method!r}: names with + are those of ltbench's methods under --set; "
+            f"name it {args.method.replace('+', '-')}"
+        )
     result = add_predictions(
         args.file,
         dataset=args.dataset,

@@ -43,7 +43,8 @@ class GenerationRecord:
 class Metric(ABC):
     """Numbers about one finished cell; runs after every cell, `on` says which record it reads.
 
-    higher_is_better: result key -> direction. A result key "warnings" (list of str) goes into the record's warnings.
+    higher_is_better: result key, without features in brackets, -> direction; tables sort and rank by it, also the
+    variants KEY_floor, KEY_matched and KEY_macro. A result key "warnings" (list of str) joins the record's warnings.
     """
 
     version: ClassVar[int] = 1

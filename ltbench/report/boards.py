@@ -11,26 +11,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ltbench.report.collect import Entry
 from ltbench.report.plots import Point, front
 from ltbench.report.ranks import Ranks, ranked
 from ltbench.results.render import Table
-from ltbench.results.rows import age
+from ltbench.results.rows import age, selected
 from ltbench.results.tables import tables
+from ltbench.results.tail import rank_groups
+from ltbench.results.words import higher_is_better
 
 QUALITY = "macro_f1"
 
 
 class Column(NamedTuple):
-    """A column of numbers: its key in a row, heading, factor, decimals, and whether a higher value is better."""
+    """A column of numbers: its key in a row, heading, factor and decimals."""
 
     key: str
     heading: str
     factor: float = 100
     decimals: int = 2
-    higher: bool = True
+
+    @property
+    def higher(self) -> bool:
+        """Whether a higher value is better."""
+        return higher_is_better(self.key)
 
 
 COLUMNS = (
@@ -41,9 +45,9 @@ COLUMNS = (
     Column("auc", "AUC"),
     Column("few_accuracy", "Few-shot recall"),
     Column("worst_recall", "Worst class"),
-    Column("ece", "ECE", higher=False),
-    Column("device_seconds", "Device-seconds", 1, 0, False),
-    Column("peak_memory_bytes", "Memory, GB", 1e-9, 2, False),
+    Column("ece", "ECE"),
+    Column("device_seconds", "Device-seconds", 1, 0),
+    Column("peak_memory_bytes", "Memory, GB", 1e-9),
 )
 
 
@@ -109,23 +113,16 @@ def _told_apart(found: Sequence[Board]) -> list[Board]:
     return result
 
 
-def rankings(found: Sequence[Board]) -> list[tuple[str, list[str], Ranks]]:
-    """Per protocol with two or more data sets: its name, the boards' titles, and the ranks of the methods they share.
+def rankings(entries: Sequence[Entry]) -> list[tuple[str, list[str], Ranks]]:
+    """Per protocol and tuning budget with two or more data sets: its name, the titles of the tables, and the ranks.
 
-    Of several boards of one data set the one with the most methods counts.
+    They are those of `ltbench leaderboard --ranks`.
     """
-    chosen: dict[str, dict[str, Board]] = defaultdict(dict)
-    for board in found:
-        before = chosen[board.protocol].get(board.dataset)
-        if before is None or len(board.points) > len(before.points):
-            chosen[board.protocol][board.dataset] = board
     result = []
-    for protocol, by_dataset in chosen.items():
-        scores = [{p.method: p.quality for p in b.points if math.isfinite(p.quality)} for b in by_dataset.values()]
-        shared = sorted(set.intersection(*map(set, scores)))
-        ranks = ranked(shared, np.array([[score[m] for m in shared] for score in scores]))
+    for group in rank_groups(selected([entry.row for entry in entries])):
+        ranks = ranked(*group.scores(QUALITY))
         if ranks:
-            result.append((protocol, [board.title for board in by_dataset.values()], ranks))
+            result.append((group.heading, [title.removesuffix(", percent") for title in group.titles], ranks))
     return result
 
 
@@ -150,8 +147,11 @@ def _board(key: tuple[str, ...], entries: Sequence[Entry]) -> Board:
 def _line(table: Table, index: int, methods: dict[str, list[Entry]], columns: Sequence[Column]) -> Line:
     record = table.records[index]
     entries = methods[record["method"]]
+    line = dict(zip(table.header, table.rows[index], strict=True))
     values = [
-        _value([record["published"]] if c.key == "published" else [score(e, c.key) for e in entries], c)
+        Value(line[c.key] or "n/a", _value([record[c.key]], c).sort)
+        if c.key == "published"
+        else _value([score(e, c.key) for e in entries], c)
         for c in columns
     ]
     quality, cost = (statistics.fmean(score(e, k) for e in entries) for k in (QUALITY, "device_seconds"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 from ltbench.errors import CheckpointError
 from ltbench.report.reliability import Bin, reliability
 from ltbench.results.record import RESULT, Predictions, Result, read_result
-from ltbench.results.rows import CONDITIONS, age
+from ltbench.results.rows import age, conditions
 from ltbench.results.walk import cell_folders
 
 
@@ -44,7 +43,7 @@ class Entry:
     @property
     def key(self) -> tuple[str, ...]:
         """The conditions under which two cells may stand in one table."""
-        return tuple(_word(self.row.get(name)) for name in CONDITIONS)
+        return conditions(self.row)
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,8 @@ def _check_classes(result: Result) -> None:
 
 def _evidence(predictions: Predictions, classes: int) -> Evidence:
     probs, y_true = predictions.probs, predictions.y_true
-    if probs.ndim != 2 or probs.shape != (len(y_true), classes) or len(predictions.ids) != len(y_true):
-        raise ValueError(f"predictions have shape {probs.shape} for {len(y_true)} labels and {classes} classes")
+    if probs.shape[1] != classes:
+        raise ValueError(f"predictions have shape {probs.shape} for {classes} classes")
     order = np.argsort(predictions.ids, kind="stable")
     right = probs.argmax(axis=1) == y_true
     digest = hashlib.sha256("\x1f".join(predictions.ids[order].tolist()).encode())
@@ -136,7 +135,3 @@ def _named(entries: Sequence[Entry]) -> Iterator[Entry]:
 def slug(text: str) -> str:
     """`text` as a part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "x"
-
-
-def _word(value: Any) -> str:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)

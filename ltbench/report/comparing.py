@@ -16,7 +16,7 @@ SCORES = (
     Column("balanced_accuracy", "Balanced accuracy"),
     Column("mcc", "MCC"),
     Column("accuracy", "Accuracy"),
-    Column("ece", "ECE", higher=False),
+    Column("ece", "ECE"),
 )
 
 

@@ -14,7 +14,7 @@ from ltbench.errors import CheckpointError
 from ltbench.report.charts import class_bars, curve, reliability_diagram, selected_index
 from ltbench.report.collect import Entry
 from ltbench.results.rows import age
-from ltbench.results.words import LOWER_IS_BETTER, NOT_PERCENT
+from ltbench.results.words import higher_is_better, is_fraction
 
 BASELINE = "ce"
 MOST_CLASSES = 60  # in a confusion matrix
@@ -182,13 +182,13 @@ def _phases(entry: Entry) -> list[tuple[str, str, str, str]]:
 def _printed(name: str, value: Any) -> str:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return "n/a"
-    return f"{value:.4g}" if name in NOT_PERCENT else f"{100 * value:.2f}"
+    return f"{100 * value:.2f}" if is_fraction(name) else f"{value:.4g}"
 
 
 def _heading(name: str) -> str:
     words = name.replace("_", " ")
-    arrow = " ↓" if name in LOWER_IS_BETTER else ""
-    return f"{words}{arrow}" if name in NOT_PERCENT else f"{words}{arrow}, %"
+    arrow = "" if higher_is_better(name) else " ↓"
+    return f"{words}{arrow}, %" if is_fraction(name) else f"{words}{arrow}"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -85,7 +85,7 @@ def _pages(entries: Sequence[Entry], found: Sequence[Board], skipped: Sequence[S
         page = cell_page(entry, ce.get((entry.key, entry.row["seed"])), siblings[entry.key, entry.row["method"]])
         files[entry.page] = one.render(root="../", page=page, row=entry.row, board=board_of[entry.key])
     ranked = [(name, titles, ranks, critical_difference(ranks, f"average ranks under protocol {name}"))
-              for name, titles, ranks in rankings(found)]  # fmt: skip
+              for name, titles, ranks in rankings(entries)]  # fmt: skip
     fronts = [(b, pareto(b.points, "Macro-F1, percent", f"{QUALITY} against device-seconds: {b.title}")) for b in found]
     total = {"cells": len(entries), "boards": found, "skipped": skipped}
     files["cells.html"] = cells.render(root="", entries=entries, **total)

@@ -13,15 +13,22 @@ from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
 from ltbench.results.rows import as_rows, comparable, conditions, grouped, newest, numbers, selected
 from ltbench.results.tables import aggregate
-from ltbench.results.words import LOWER_IS_BETTER, base_name, printed, table_title
+from ltbench.results.words import higher_is_better, marked, note, printed, table_title
 
 if TYPE_CHECKING:
     from ltbench.results.rows import Rows
 
-PARTS = ("training", "generator", "sampling", "reference", "evaluation")
+PART = {
+    **dict.fromkeys(("train", "feedback"), "training"),
+    **dict.fromkeys(("validation", "test", "generation metrics"), "evaluation"),
+    "synthesis": "sampling",
+    "tuning": "tuning",
+}
+PARTS = ("training", "generator", "sampling", "reference", "evaluation", "tuning", "other")
 NOTES = (
     "device-seconds of one cell, mean over seeds. training: with sampler feedback; generator: its fits; sampling: "
-    "drawing images; reference: guide, features and judge; evaluation: validation, test and image metrics",
+    "drawing images; reference: guide, features and judge; evaluation: validation, test and image metrics; tuning: the "
+    "trials that chose the options; other: phases that ltbench does not know",
     "a fit that several cells share is charged to each in full; rows of different devices cannot be compared",
     "seconds are those of the clock, which other work on the machine stretches; peak MiB: the most of any seed, in old "
     "records with what ran before in the process",
@@ -33,24 +40,38 @@ def part_of(phase: str) -> str:
     """The part of the cost card to which a phase of a record belongs."""
     if phase.startswith("fit "):
         return "reference" if phase.startswith("fit reference-") else "generator"
-    return {"train": "training", "feedback": "training", "synthesis": "sampling"}.get(phase, "evaluation")
+    return PART.get(phase, "other")
 
 
 def within_budget(results: Rows, seconds: float) -> list[Mapping[str, Any]]:
-    """The rows of the methods whose cells cost at most `seconds` device-seconds on average, table by table.
+    """The rows of the methods whose newest cells cost at most `seconds` device-seconds on average, table by table.
 
-    Raises UserError for a budget that is not positive.
+    What foreign code cost is unknown, so no budget pays it. Raises UserError for a budget that is not positive or that
+    pays nothing.
     """
     if not seconds > 0:
         raise UserError(f"--budget must be a positive number of device-seconds, got {seconds:g}")
-    groups = grouped(as_rows(results), lambda row: (*conditions(row), row["method"])).values()
-    paid = [cells for cells in groups if statistics.fmean(numbers(cells, "device_seconds")) <= seconds]
+    groups = grouped(as_rows(results), _line)
+    costs = {line: statistics.fmean(numbers(newest(cells), "device_seconds")) for line, cells in groups.items()}
+    paid = [row for line, cells in groups.items() if costs[line] <= seconds for row in cells]
     if groups and not paid:
-        least = min(statistics.fmean(numbers(cells, "device_seconds")) for cells in groups)
-        raise UserError(
-            f"no method here costs at most {seconds:g} device-seconds a cell; the cheapest costs {least:.1f}"
-        )
-    return [row for cells in paid for row in cells]
+        known = [cost for cost in costs.values() if not math.isnan(cost)]
+        least = f"the cheapest costs {min(known):.1f}" if known else "none has its cost on record"
+        raise UserError(f"no method here costs at most {seconds:g} device-seconds a cell; {least}")
+    return paid
+
+
+def left_out(results: Rows, kept: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The methods that `within_budget` dropped, with the data set and the protocol where it kept them elsewhere."""
+    there, still = {_line(row) for row in kept}, {row["method"] for row in kept}
+    lost = [row for row in as_rows(results) if _line(row) not in there]
+    where = " on {dataset}, protocol {protocol}"
+    return sorted({row["method"] + (where.format_map(row) if row["method"] in still else "") for row in lost})
+
+
+def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A table and its line."""
+    return (*conditions(row), row["method"])
 
 
 def cost_card(
@@ -70,15 +91,15 @@ def cost_card(
 def _card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
     records = [_record(cells, metric) for cells in grouped(latest, lambda row: row["method"]).values()]
     records.sort(key=lambda r: (math.isnan(r["device_seconds"]), r["device_seconds"], r["method"]))
-    sign = -1 if base_name(metric) in LOWER_IS_BETTER else 1
+    sign = 1 if higher_is_better(metric) else -1
     front = pareto_front([r["device_seconds"] for r in records], [sign * r[f"{metric}_mean"] for r in records])
-    rows = []
+    rows, notes = [], list[str]()
     for record, best in zip(records, front, strict=True):
         record["front"] = bool(best)
         memory = record["peak_memory_bytes"] / 2**20
         rows.append(
             [
-                record["method"],
+                marked(record, notes),
                 "front" if best else "",
                 printed(metric, record[f"{metric}_mean"], record[f"{metric}_sd"]),
                 *(_seconds(record[part]) for part in ("device_seconds", *PARTS)),
@@ -88,7 +109,9 @@ def _card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
         )
     header = ["method", "", metric, "device-seconds", *PARTS, "peak MiB", "seeds"]
     devices = ", ".join(sorted({str(row["device"]) for row in latest}))
-    return Table(f"cost of {table_title(records[0])}; device: {devices}", header, rows, records, NOTES)
+    for text in NOTES:
+        note(notes, text)
+    return Table(f"cost of {table_title(records[0])}; device: {devices}", header, rows, records, notes)
 
 
 def _record(cells: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
@@ -96,13 +119,11 @@ def _record(cells: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
     parts = [_parts(read_result(cell["folder"]).data.get("cost", {}).get("phases", {})) for cell in cells]
     spent = {part: statistics.fmean(found[part] for found in parts) for part in PARTS}
     spent["device_seconds"] = statistics.fmean(numbers(cells, "device_seconds"))
-    if record["external"]:  # what foreign code cost is unknown, not nothing
-        spent = dict.fromkeys(spent, math.nan)
     return {**record, **spent, "peak_memory_bytes": max(numbers(cells, "peak_memory_bytes"))}
 
 
 def _parts(phases: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    found = dict.fromkeys(PARTS, 0.0)
+    found = dict.fromkeys(PARTS, 0.0 if phases else math.nan)  # what foreign code cost is unknown, not nothing
     for phase, spent in phases.items():
         found[part_of(phase)] += spent.get("device_seconds") or 0.0
     return found

@@ -31,7 +31,7 @@ OWN = ("@folder", "@mtime_ns", "@size")  # no column of a row begins with @
 # What sqlite has no value for is a blob, which no row holds; NULL says that a row lacks the column.
 BLOBS: dict[bytes, Any] = {b"none": None, b"nan": math.nan, b"true": True, b"false": False}
 LACKS: Any = object()
-FAILURES = (sqlite3.Error, OSError, ValueError, LtbenchError)
+FAILURES = (sqlite3.Error, OSError, KeyError, ValueError, LtbenchError)
 
 Rows = dict[str, tuple[Stamp, dict[str, Any]]]
 

@@ -29,6 +29,7 @@ LOCK, HOLDER = "lock", "lock.pid"  # held while a process works on the cell; who
 DIGEST = "digest"  # of the record itself; those of older versions have none
 FILES = (PREDICTIONS, HISTORY, CONFIG, SPLITS, "samples.png", "synthetic.csv")
 COLUMNS = ("ids", "y_true", "probs", "val_ids", "val_y_true", "val_probs")
+PARTS = ("", "val_")  # of the columns: test and validation
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,16 @@ class Result:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """The stored predictions, read on first use; CheckpointError when they are missing or unreadable."""
+        """The stored predictions, read on first use; CheckpointError when they are missing, unreadable or torn."""
         import numpy as np
 
         path = self.folder / PREDICTIONS
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return Predictions(**{name: stored[name] for name in COLUMNS})
+                columns = {name: stored[name] for name in COLUMNS}
+            for part in PARTS:
+                _check_shapes(part, *(columns[part + name] for name in COLUMNS[:3]))
+            return Predictions(**columns)
         except FileNotFoundError:
             raise CheckpointError(f"{path} is missing; run the cell again with --force") from None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -93,6 +97,7 @@ class Result:
         """One flat row of plain values: the cell, its conditions, scalar test metrics, generation.*, val.* and cost."""
         cell, data, recipe = self.cell, self.data["data"], self.cell.get("recipe", {})
         cost, selection = self.data.get("cost", {}), self.data.get("selection", {})
+        phases = cost.get("phases", {}).values()
         metrics = self.data["metrics"]
         split = data.get("split", {})
         options = recipe.get("dataset") if isinstance(recipe.get("dataset"), dict) else {}
@@ -118,7 +123,7 @@ class Result:
             **_scalars(metrics.get("generation", {}) or {}, "generation."),
             "selected_epoch": selection.get("epoch"),
             "seconds": cost.get("total_seconds"),
-            "device_seconds": sum(p.get("device_seconds") or 0.0 for p in cost.get("phases", {}).values()),
+            "device_seconds": sum(p.get("device_seconds") or 0.0 for p in phases) if phases else float("nan"),
             "peak_memory_bytes": cost.get("peak_memory_bytes"),
             "images_per_second": cost.get("images_per_second"),
             "device": self.data.get("environment", {}).get("device"),
@@ -189,16 +194,23 @@ def _checked_columns(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndar
     import numpy as np
 
     columns: dict[str, np.ndarray] = {}
-    for part in ("", "val_"):
+    for part in PARTS:
         try:
             ids, y_true, probs = (np.asarray(predictions[part + name]) for name in ("ids", "y_true", "probs"))
         except KeyError as error:
             raise ContractError(f"predictions lack {error}; they need {', '.join(COLUMNS)}") from None
-        if probs.ndim != 2 or not len(ids) == len(y_true) == len(probs):
-            raise ContractError(f"predictions {part}ids {ids.shape}, y_true {y_true.shape}, probs {probs.shape} differ")
+        try:
+            _check_shapes(part, ids, y_true, probs)
+        except ValueError as error:
+            raise ContractError(f"predictions: {error}") from None
         columns |= {
             f"{part}ids": ids.astype(str),
             f"{part}y_true": y_true.astype(np.int64),
             f"{part}probs": probs.astype(np.float32),
         }
     return columns
+
+
+def _check_shapes(part: str, ids: np.ndarray, y_true: np.ndarray, probs: np.ndarray) -> None:
+    if probs.ndim != 2 or not ids.shape == y_true.shape == (len(probs),):
+        raise ValueError(f"{part}ids {ids.shape}, y_true {y_true.shape} and probs {probs.shape} differ")

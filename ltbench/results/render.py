@@ -37,7 +37,17 @@ def render(tables: Sequence[Table], fmt: str) -> str:
     if not tables:
         return "no results yet; make some with: ltbench run --method ce --dataset digits-lt\n"
     one = {"table": _terminal, "markdown": _markdown, "latex": _latex, "html": _html}[fmt]
-    return "\n".join(one(table) for table in tables)
+    return "\n".join(one(_on_one_line(table)) for table in tables)
+
+
+def _on_one_line(table: Table) -> Table:
+    """The table with single blanks for all white space: a line break would end a comment or a row."""
+
+    def flat(text: str) -> str:
+        return " ".join(text.split())
+
+    rows = [list(map(flat, row)) for row in table.rows]
+    return Table(flat(table.title), list(map(flat, table.header)), rows, table.records, list(map(flat, table.notes)))
 
 
 def _terminal(table: Table) -> str:
@@ -63,30 +73,33 @@ def _columns(letter: str) -> int:
     return 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
-def _tabulate(table: Table, form: str) -> str:
+def _tabulate(header: Sequence[str], rows: Sequence[Sequence[str]], form: str) -> str:
     from tabulate import tabulate
 
-    aligned = ["left", *["right"] * (len(table.header) - 1)]
-    return tabulate(
-        table.rows, table.header, tablefmt=form, disable_numparse=True, colalign=aligned if table.rows else None
-    )
+    aligned = ["left", *["right"] * (len(header) - 1)]
+    return tabulate(rows, header, tablefmt=form, disable_numparse=True, colalign=aligned if rows else None)
 
 
 def _markdown(table: Table) -> str:
+    def escaped(cells: Sequence[str]) -> list[str]:
+        return [cell.replace("|", "\\|") for cell in cells]
+
     notes = "".join(f"- {note}\n" for note in table.notes)
-    return f"**{table.title}**\n\n{_tabulate(table, 'github')}\n\n{notes}"
+    body = _tabulate(escaped(table.header), list(map(escaped, table.rows)), "github")
+    return f"**{table.title}**\n\n{body}\n\n{notes}"
 
 
 def _latex(table: Table) -> str:
     notes = "".join(f"% {note}\n" for note in table.notes)
-    return f"% {table.title}\n{_tabulate(table, 'latex_booktabs')}\n{notes}"
+    return f"% {table.title}\n{_tabulate(table.header, table.rows, 'latex_booktabs')}\n{notes}"
 
 
 def _html(table: Table) -> str:
     from html import escape
 
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
-    return f"<h3>{escape(table.title)}</h3>\n{_tabulate(table, 'html')}\n<ul>{notes}</ul>\n"
+    body = _tabulate(table.header, table.rows, "html")
+    return f"<h3>{escape(table.title)}</h3>\n{body}\n<ul>{notes}</ul>\n"
 
 
 def _csv(records: Sequence[dict[str, Any]]) -> str:

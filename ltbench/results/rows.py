@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ltbench.errors import UnknownName, UserError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     Rows = pd.DataFrame | Sequence[Mapping[str, Any]]
 
+T = TypeVar("T")
 CONDITIONS = ("dataset", "protocol", "weights", "split_scheme", "split_seed", "imbalance", "content", "tuning")
 FACTS = (
     *("method", "seed", "hash", "versions", "finished", "seconds", "train_ratio", "smallest_val_class"),
@@ -40,9 +41,9 @@ def comparable(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]
     return [found[key] for key in sorted(found)]
 
 
-def grouped(rows: Iterable[Mapping[str, Any]], key: Any) -> dict[Any, list[Mapping[str, Any]]]:
+def grouped(rows: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:
     """Rows by `key(row)`, in the order in which the keys come."""
-    found: dict[Any, list[Mapping[str, Any]]] = {}
+    found: dict[Any, list[T]] = {}
     for row in rows:
         found.setdefault(key(row), []).append(row)
     return found

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ltbench.errors import CheckpointError
 from ltbench.results.record import HISTORY, HOLDER, LOCK, RESULT, Result, read_result
@@ -15,6 +15,7 @@ from ltbench.results.walk import cell_folders, finished
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
 KEYS = ("dataset", "protocol", "method", "seed", "hash")
 
 
@@ -46,7 +47,7 @@ def load_rows(root: Path | str, columns: Sequence[str] | None = None) -> list[di
         entry = known.get(folder)
         if entry and entry[0] == stamp:
             rows[folder] = entry[1]
-        elif row := _row(root / folder):
+        elif row := usable(root / folder, _row):
             rows[folder] = row
             fresh[folder] = stamp, {name: value for name, value in row.items() if name != "folder"}
     gone = [folder for folder in known if folder not in rows]
@@ -100,18 +101,23 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _row(folder: Path) -> dict[str, Any] | None:
+def usable(folder: Path | str, read: Callable[[Result], T]) -> T | None:
+    """What `read` makes of a record; None, with a warning, of one that is broken or lacks what it needs."""
     try:
-        row = read_result(folder).row()
-        for key in KEYS:
-            if not isinstance(row[key], int if key == "seed" else str):
-                raise TypeError(f"{key} is {row[key]!r}")
-        return row
+        return read(read_result(folder))
     except CheckpointError as error:
         warnings.warn(f"skipped a result: {error}", stacklevel=3)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        warnings.warn(f"skipped a result: {folder / RESULT} is incomplete ({error!r})", stacklevel=3)
+        warnings.warn(f"skipped a result: {Path(folder, RESULT)} is incomplete ({error!r})", stacklevel=3)
     return None
+
+
+def _row(result: Result) -> dict[str, Any]:
+    row = result.row()
+    for key in KEYS:
+        if not isinstance(row[key], int if key == "seed" else str):
+            raise TypeError(f"{key} is {row[key]!r}")
+    return row
 
 
 def _held(folder: Path) -> bool:

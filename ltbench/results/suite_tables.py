@@ -11,8 +11,8 @@ from ltbench.results.published import load_published
 from ltbench.results.render import Table, render
 from ltbench.results.rows import CONDITIONS, FACTS, comparable, deviation, grouped, newest, numbers, selected
 from ltbench.results.store import counted
-from ltbench.results.tables import RELEASED, aggregate, as_released
-from ltbench.results.words import marked, note, number, printed
+from ltbench.results.tables import AS_RELEASED, OF_OURS, RELEASED, aggregate, released
+from ltbench.results.words import as_the_paper, marked, note, number, printed, table_title
 from ltbench.suites import Suite
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ def suite_tables(
 ) -> str:
     """A table for each data set and each protocol under which rows were measured, in the paper's order and metrics.
 
-    published: the paper's number and ours minus it beside each metric. A data set without any measured row has one
-    table of the paper's numbers alone. Raises UserError for a data set or protocol that no cell has.
+    published: the paper's number beside each metric, and ours minus it unless the imbalance was set, the options were
+    tuned or another data set stands in. A data set without any measured row has one table of the paper's numbers alone.
+    Raises UserError for a data set or protocol that no cell has.
     """
     rows = selected(results, dataset, protocol, None, include_renamed)
     methods = {method for _, method in (*suite.rows, *suite.controls)}
-    clean = [row for row in rows if _plain(row["method"]) in methods and not row["protocol"].endswith(RELEASED)]
+    clean = [row for row in rows if _plain(row) in methods and not row["protocol"].endswith(RELEASED)]
     found = []
     for name in [dataset] if dataset else suite.datasets:
         groups = comparable(row for row in clean if row["dataset"] == name)
@@ -54,9 +55,9 @@ def _table_of(row: Mapping[str, Any]) -> str:
     return f"{row['paper']}/{row['table']}"
 
 
-def _plain(method: str) -> str:
-    """The method's id without the overrides behind it."""
-    return method.partition("+")[0]
+def _plain(row: Mapping[str, Any]) -> str:
+    """The method's id without the overrides behind it; foreign code has none."""
+    return str(row["method"]) if row["external"] else str(row["method"]).partition("+")[0]
 
 
 def _table(suite: Suite, dataset: str, group: Sequence[Mapping[str, Any]], results: Rows, published: bool) -> Table:
@@ -68,29 +69,34 @@ def _table(suite: Suite, dataset: str, group: Sequence[Mapping[str, Any]], resul
         "accuracy",
     ]
     measured = grouped(newest(group), lambda row: row["method"])
-    released = {metric: as_released(results, metric) for metric in metrics}
-    protocol = group[0]["protocol"] if group else suite.protocol
+    shared = aggregate(group[:1], ()) if group else None
+    alike = source == dataset and (shared is None or as_the_paper(shared))
+    protocol = shared["protocol"] if shared else suite.protocol
+    leaks = released(results, group) if group else {}
+    parts = ["mean", *(["as_released", "as_released_difference"] if leaks else [])]
+    parts += ["published", *(["difference"] if alike else [])] if published else []
+    columns = [(metric, part) for metric in metrics for part in parts]
     notes: list[str] = []
-    records, rows, columns = (
-        list[dict[str, Any]](),
-        list[list[str]](),
-        _columns(suite, dataset, protocol, metrics, published, released),
-    )
+    records, rows = list[dict[str, Any]](), list[list[str]]()
     for name, method in (*suite.rows, *suite.controls):
-        for label in [label for label in measured if _plain(label) == method] or [method]:
+        for label in [label for label, cells in measured.items() if _plain(cells[0]) == method] or [method]:
             cells = measured.get(label, [])
             record: dict[str, Any] = {"dataset": dataset, "protocol": protocol, "row": name, "method": label}
             record |= {"seeds": len(cells)}
             shown = marked(aggregate(cells, ()), notes) if cells else label
             for metric in metrics:
                 theirs = printed_there.get((name, metric), math.nan)
-                leak = released.get(metric, {}).get((dataset, protocol, label), math.nan)
-                record |= _numbers(metric, cells, theirs, leak, alike=source == dataset)
+                record |= _numbers(metric, cells, theirs, leaks.get(label, []), alike)
             records.append(record)
             rows.append([name, shown, str(record["seeds"] or ""), *(_text(record, m, part) for m, part in columns)])
     header = ["row of the paper", "method", "seeds", *(_heading(metric, part) for metric, part in columns)]
+    if leaks:
+        note(notes, AS_RELEASED)
+    if published and source == dataset and not alike:
+        note(notes, OF_OURS)
     notes += _notes(suite, dataset, source, protocol, records, published)
-    return Table(f"{suite.title}: {dataset}, protocol {protocol}, percent", header, rows, records, notes)
+    title = table_title(shared) if shared else f"{dataset}, protocol {protocol}, percent"
+    return Table(f"{suite.title}: {title}", header, rows, records, notes)
 
 
 def _printed_there(suite: Suite, source: str) -> dict[tuple[str, str], float]:
@@ -104,27 +110,20 @@ def _printed_there(suite: Suite, source: str) -> dict[tuple[str, str], float]:
     }
 
 
-def _columns(
-    suite: Suite, dataset: str, protocol: str, metrics: Sequence[str], published: bool, released: Mapping[str, Any]
-) -> list[tuple[str, str]]:
-    parts = ["mean"]
-    if any((d, p) == (dataset, protocol) for found in released.values() for d, p, _ in found):
-        parts += ["as_released", "leak"]
-    if published:
-        parts += ["published"] + ([] if dataset in suite.stands_for else ["difference"])
-    return [(metric, part) for metric in metrics for part in parts]
-
-
 def _numbers(
-    metric: str, cells: Sequence[Mapping[str, Any]], theirs: float, leak: float, *, alike: bool
+    metric: str,
+    cells: Sequence[Mapping[str, Any]],
+    theirs: float,
+    leaks: Sequence[Mapping[str, Any]],
+    alike: bool,
 ) -> dict[str, float]:
     values = numbers(cells, metric)
-    mean = statistics.fmean(values) if values else math.nan
+    mean, leak = (statistics.fmean(x) if x else math.nan for x in (values, numbers(leaks, metric)))
     return {
         f"{metric}_mean": mean,
         f"{metric}_sd": deviation(values),
         f"{metric}_as_released": leak,
-        f"{metric}_leak": leak - mean,
+        f"{metric}_as_released_difference": mean - leak,
         f"{metric}_published": theirs,
         f"{metric}_difference": mean - theirs if alike else math.nan,
     }
@@ -136,12 +135,12 @@ def _text(record: Mapping[str, Any], metric: str, part: str) -> str:
         return "not run" if part == "mean" and not record["seeds"] else ""
     if part == "mean":
         return printed(metric, value, record[f"{metric}_sd"])
-    return number(metric, value, signed=part in ("difference", "leak"))
+    return number(metric, value, signed=part.endswith("difference"))
 
 
 def _heading(metric: str, part: str) -> str:
-    words = {"as_released": "as released", "leak": "minus clean", "published": "paper", "difference": "ours - paper"}
-    return words.get(part, metric)
+    words = {"as_released": "as released", "published": "paper", "difference": "ours - paper"}
+    return {**words, "as_released_difference": "ours - released"}.get(part, metric)
 
 
 def _notes(

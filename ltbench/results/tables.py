@@ -23,7 +23,16 @@ from ltbench.results.rows import (
     selected,
 )
 from ltbench.results.store import counted
-from ltbench.results.words import LOWER_IS_BETTER, base_name, marked, note, number, printed, table_title
+from ltbench.results.words import (
+    HEADLINE,
+    as_the_paper,
+    higher_is_better,
+    marked,
+    note,
+    number,
+    printed,
+    table_title,
+)
 
 if TYPE_CHECKING:
     from ltbench.results.rows import Rows
@@ -31,7 +40,11 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 500  # whose predictions are read unasked
 RELEASED = "-as-released"
-HEADLINE = ("macro_f1", "balanced_accuracy", "mcc", "accuracy")
+ALIKE = ("dataset", "weights", "imbalance", "tuning")  # conditions that an as-released protocol leaves as they are
+AS_RELEASED = "as released: the same method under the authors' released split and selection; differences: ours minus it"
+OF_OURS = (
+    "the imbalance was set or the options were tuned here: papers' numbers are no target, and no difference is printed"
+)
 
 
 def columns(metric: str) -> list[str]:
@@ -77,15 +90,19 @@ def tables(
     """The tables of `leaderboard` before they become text."""
     rows = selected(results, dataset, protocol, metric, include_renamed)
     statistics = len(rows) <= MOST_CELLS if statistics is None else statistics
-    released = as_released(results, metric) if published else {}
-    return [_table(group, metric, published, statistics, released, sort) for group in comparable(rows)]
+    everything = as_rows(results) if published else ()
+    return [_table(group, metric, published, statistics, everything, sort) for group in comparable(rows)]
 
 
-def as_released(results: Rows, metric: str) -> dict[tuple[str, str, str], float]:
-    """Mean of the metric under as-released protocols, by data set, clean name of the protocol, and method."""
-    rows = (row for row in as_rows(results) if row["protocol"].endswith(RELEASED))
-    groups = grouped(rows, lambda row: (row["dataset"], row["protocol"].removesuffix(RELEASED), row["method"]))
-    return {key: means.fmean(numbers(newest(cells), metric)) for key, cells in groups.items()}
+def released(results: Rows, table: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """By method the newest cells under the as-released protocol of a table, at its other conditions but the split."""
+
+    def alike(row: Mapping[str, Any]) -> list[str]:
+        return [word for name, word in zip(CONDITIONS, conditions(row), strict=True) if name in ALIKE]
+
+    protocol = table[0]["protocol"] + RELEASED
+    rows = [row for row in as_rows(results) if row["protocol"] == protocol and alike(row) == alike(table[0])]
+    return grouped(newest(rows), lambda row: row["method"])
 
 
 def row_table(result: Result, results: Rows) -> str:
@@ -111,7 +128,8 @@ def aggregate(cells: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> dict[
         record |= {f"{name}_mean": means.fmean(values), f"{name}_sd": deviation(values)}
     seconds = [value for value in numbers(cells, "seconds") if not math.isnan(value)]
     record["seconds"] = means.fmean(seconds) if seconds else math.nan
-    record |= {name: numbers(cells[:1], name)[0] for name in ("train_ratio", "smallest_val_class")}
+    record |= {"train_ratio": numbers(cells[:1], "train_ratio")[0]}
+    record |= {"smallest_val_class": min(numbers(cells, "smallest_val_class"))}
     flags = {name: any(bool(cell[name]) for cell in cells) for name in ("external", "assumed", "validation_is_test")}
     return {**record, **flags, "owns": first["owns"]}
 
@@ -121,13 +139,13 @@ def _table(
     metric: str,
     published: bool,
     statistics: bool = False,
-    released: Mapping[tuple[str, str, str], float] | None = None,
+    everything: Sequence[Mapping[str, Any]] = (),
     sort: str = "metric",
 ) -> Table:
     shown = HEADLINE if metric in HEADLINE else (metric, *HEADLINE)
     latest = newest(rows)
     records = [aggregate(cells, shown) for cells in grouped(latest, lambda row: row["method"]).values()]
-    sign = 1 if base_name(metric) in LOWER_IS_BETTER else -1
+    sign = -1 if higher_is_better(metric) else 1
     records.sort(key=lambda r: (math.isnan(r[f"{metric}_mean"]), sign * r[f"{metric}_mean"], r["method"]))
     standing: dict[str, Standing] = {}
     notes: list[str] = []
@@ -137,26 +155,29 @@ def _table(
 
         standing = standings(latest, metric, [r["method"] for r in records])
         header[2:2], header[1:1] = (["95 %"], ["rank"]) if standing else ([], [])
-    leaks = [(released or {}).get((r["dataset"], r["protocol"], r["method"]), math.nan) for r in records]
-    leaky = not all(map(math.isnan, leaks))
+    leaks = released(everything, rows)
     papers: list[str] = []
     lines = []
-    for record, leak in zip(records, leaks, strict=True):
+    for record in records:
         line = _line(record, shown, marked(record, notes))
         if standing:
             _add_standing(record, line, standing[record["method"]], metric)
-        if leaky:
-            line += _landmark(record, metric, "as_released", leak)
+        if leaks:
+            leak = numbers(leaks.get(record["method"], []), metric)
+            line += _landmark(record, metric, "as_released", means.fmean(leak) if leak else math.nan)
         if published:
             found = published_score(record["dataset"], record["method"], metric, record["protocol"])
             line += _landmark(record, metric, "published", found["score"] if found else math.nan)
+            if found and not as_the_paper(record):
+                record["difference"], line[-1] = math.nan, ""
+                note(notes, OF_OURS)
             if found:
                 paper = f"{found['paper']} {found['table']}, under its own protocol ({found['protocol_id']})"
                 papers += [] if paper in papers else [paper]
                 line[-2] += f" [{papers.index(paper) + 1}]"
         lines.append((record, line))
     if sort != "metric":
-        lines.sort(key=lambda pair: pair[0][sort])
+        lines.sort(key=lambda pair: (pair[0][sort] != pair[0][sort], pair[0][sort]))  # nan last
     for text in standing_notes(standing, metric) if standing else ():
         note(notes, text)
     if len(latest) < len(rows):
@@ -164,9 +185,9 @@ def _table(
         note(notes, f"left out: {left} of the same method and seed, by component versions, then by finishing time")
     for index, paper in enumerate(papers, 1):
         note(notes, f"[{index}] {paper}; beside another protocol it is a landmark, no target")
-    if leaky:
+    if leaks:
         header += ["as released", "difference"]
-        note(notes, "as released: the same method under the authors' released split and selection")
+        note(notes, AS_RELEASED)
     header += ["published", "difference"] if published else []
     return Table(table_title(records[0]), header, [line for _, line in lines], [record for record, _ in lines], notes)
 

@@ -4,22 +4,60 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ltbench.metrics import average_ranks, jeffreys
-from ltbench.results.record import read_result
 from ltbench.results.render import Table, render
 from ltbench.results.rows import comparable, grouped, newest, selected
-from ltbench.results.words import LOWER_IS_BETTER, tuned
+from ltbench.results.store import counted, usable
+from ltbench.results.tables import aggregate
+from ltbench.results.words import higher_is_better, marked, note, options, table_title
 
 if TYPE_CHECKING:
+    from ltbench.results.record import Result
     from ltbench.results.rows import Rows
 
 GROUPS = ("many_accuracy", "medium_accuracy", "few_accuracy")
 CALIBRATION = ("ece", "nll", "brier")
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """Of one cell: class names, recall (C,), test images (C,), means over classes and calibration."""
+
+    names: tuple[str, ...]
+    recall: np.ndarray
+    n: np.ndarray
+    means: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RankGroup:
+    """What is ranked together: of each data set the largest table, as its newest cells, by data set."""
+
+    protocol: str
+    tuning: str
+    tables: dict[str, list[Mapping[str, Any]]]
+
+    @property
+    def heading(self) -> str:
+        """ "quick, untuned defaults"."""
+        return f"{self.protocol}, {options(self.tuning)}"
+
+    @property
+    def titles(self) -> list[str]:
+        """The conditions of each data set's table."""
+        return [table_title(aggregate(cells[:1], ())) for cells in self.tables.values()]
+
+    def scores(self, metric: str) -> tuple[list[str], np.ndarray]:
+        """The methods that have all data sets, and their means over seeds, (data sets, methods)."""
+        means = [_means(cells, metric) for cells in self.tables.values()]
+        methods = sorted(set.intersection(*map(set, means)))
+        return methods, np.array([[scores[m] for m in methods] for scores in means])
 
 
 def tail_card(
@@ -32,7 +70,7 @@ def tail_card(
 ) -> str:
     """One table per comparable group: recall of each class with a 95 % Jeffreys interval, worst class, groups, ECE."""
     kept = selected(results, dataset, protocol, None, include_renamed)
-    return render([_card(group) for group in comparable(kept)], fmt)
+    return render([card for group in comparable(kept) if (card := _card(newest(group)))], fmt)
 
 
 def rank_table(
@@ -45,49 +83,68 @@ def rank_table(
 ) -> str:
     """Mean rank over the data sets of a protocol of the methods that have all of them, with Nemenyi's difference."""
     kept = selected(results, None, protocol, metric, include_renamed)
-    groups = grouped(kept, lambda row: (row["protocol"], row.get("tuning") or ""))
-    tables = [_ranks(groups[name, tuning], name + tuned(tuning), metric) for name, tuning in sorted(groups)]
-    return render(tables, fmt)
+    return render([_ranks(group, metric) for group in rank_groups(kept)], fmt)
 
 
-def _card(group: Sequence[Mapping[str, Any]]) -> Table:
-    latest, records, rows = newest(group), [], []
-    names: list[str] = []
-    for method, cells in grouped(latest, lambda row: row["method"]).items():
-        results = [read_result(cell["folder"]) for cell in cells]
-        first = results[0].data["data"]
-        names = list(first.get("class_names") or map(str, range(len(results[0].metrics["per_class_recall"]))))
-        recall = np.mean([r.metrics["per_class_recall"] for r in results], axis=0)
-        n = np.asarray(results[0].metrics["confusion"]).sum(axis=1)
+def rank_groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[RankGroup]:
+    """The groups of each protocol and tuning budget.
+
+    Of several tables of one data set the one with the most methods counts, the first of them by its conditions.
+    """
+    groups = grouped(rows, lambda row: (row["protocol"], row.get("tuning") or ""))
+    for (protocol, tuning), group in sorted(groups.items()):
+        by_dataset = grouped(map(newest, comparable(group)), lambda cells: cells[0]["dataset"])
+        yield RankGroup(protocol, tuning, {name: max(tables, key=_methods) for name, tables in by_dataset.items()})
+
+
+def _methods(cells: Sequence[Mapping[str, Any]]) -> int:
+    return len({cell["method"] for cell in cells})
+
+
+def _tail(result: Result) -> _Tail:
+    metrics = result.metrics
+    recall = np.asarray(metrics["per_class_recall"], dtype=np.float64)
+    n = np.asarray(metrics["confusion"], dtype=np.float64).sum(axis=1)
+    names = tuple(result.data["data"].get("class_names") or map(str, range(len(recall))))
+    if not recall.shape == n.shape == (len(names),):
+        raise ValueError(f"{len(names)} classes, recall {recall.shape}, images {n.shape}")
+    return _Tail(names, recall, n, {key: float(metrics[key]) for key in (*GROUPS, *CALIBRATION)})
+
+
+def _card(latest: Sequence[Mapping[str, Any]]) -> Table | None:
+    """None where no cell can be used."""
+    read = [(cell, found) for cell in latest if (found := usable(cell["folder"], _tail))]
+    if not read:
+        return None
+    names, n = read[0][1].names, read[0][1].n
+    records, rows, notes = list[dict[str, Any]](), list[list[str]](), list[str]()
+    for method, pairs in grouped(read, lambda pair: pair[0]["method"]).items():
+        cells, found = zip(*pairs, strict=True)
+        recall = np.mean([tail.recall for tail in found], axis=0)
         low, high = jeffreys(np.clip(np.nan_to_num(recall) * n, 0, n), n)
-        means = {key: float(np.mean([r.metrics[key] for r in results])) for key in (*GROUPS, *CALIBRATION)}
+        means = {key: float(np.mean([tail.means[key] for tail in found])) for key in (*GROUPS, *CALIBRATION)}
         worst = int(np.nanargmin(recall))
         alike = int((recall == recall[worst]).sum())
         worst_name = names[worst] if alike == 1 else f"{alike} classes"
         records.append(
-            {"dataset": cells[0]["dataset"], "method": method, "seeds": len(results), "worst": names[worst]}
+            {"dataset": cells[0]["dataset"], "method": method, "seeds": len(cells), "worst": names[worst]}
             | means
             | {f"{name}_{key}": float(x[k]) for k, name in enumerate(names) for key, x in _parts(recall, low, high, n)}
         )
         cards = [_cell(*values) for values in zip(recall, low, high, strict=True)]
-        shown = [_percent(means[key]) for key in (*GROUPS, "ece")]
-        rows.append([str(method), *cards, f"{worst_name} {_percent(recall[worst])}", *shown])
-        rows[-1] += [f"{means[key]:.3f}" for key in ("nll", "brier")]
-        header = [f"{name} (n={int(k)})" for name, k in zip(names, n, strict=True)]
+        shown = [_percent(means[key]) for key in (*GROUPS, "ece")] + [f"{means[key]:.3f}" for key in ("nll", "brier")]
+        line = [marked(aggregate(cells, ()), notes), *cards, f"{worst_name} {_percent(recall[worst])}", *shown]
+        rows.append([*line, str(len(cells))])
     order = np.argsort([-np.nanmin([r[f"{name}_recall"] for name in names]) for r in records], kind="stable")
-    budget = tuned(latest[0].get("tuning"))
-    title = (
-        f"{latest[0]['dataset']}, protocol {latest[0]['protocol']}{budget}: recall by class and calibration, percent"
-    )
+    note(notes, "[ ]: 95 % Jeffreys interval of the recall, n test images, seeds averaged; sorted by the worst class")
+    note(notes, "many, medium, few: mean recall of classes with over 100, 20 to 100 and under 20 training images")
+    header = [f"{name} (n={int(k)})" for name, k in zip(names, n, strict=True)]
     return Table(
-        title,
-        ["method", *header, "worst class", "many", "medium", "few", "ece", "nll", "brier"],
+        f"recall by class and calibration of {table_title(aggregate([read[0][0]], ()))}",
+        ["method", *header, "worst class", "many", "medium", "few", "ece", "nll", "brier", "seeds"],
         [rows[i] for i in order],
         [records[i] for i in order],
-        [
-            "[ ]: 95 % Jeffreys interval of the recall, n test images, seeds averaged; sorted by the worst class",
-            "many, medium, few: mean recall of classes with over 100, 20 to 100 and under 20 training images",
-        ],
+        notes,
     )
 
 
@@ -103,49 +160,37 @@ def _percent(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _ranks(group: Sequence[Mapping[str, Any]], protocol: str, metric: str) -> Table:
-    means = means_by_dataset(group, metric)
-    everyone = sorted({method for scores in means.values() for method in scores})
-    complete = [m for m in everyone if all(m in scores for scores in means.values())]
-    title = f"mean ranks by {metric}, protocol {protocol}, {len(means)} data sets: {', '.join(means)}"
+def _ranks(group: RankGroup, metric: str) -> Table:
+    cells = grouped((cell for table in group.tables.values() for cell in table), lambda cell: cell["method"])
+    complete, scores = group.scores(metric)
+    title = f"mean ranks by {metric}, protocol {group.heading}, {counted(len(group.tables), 'data set')}"
+    header, notes = ["method", "mean rank", "", "seeds"], list[str]()
     if len(complete) < 2:
-        return Table(title, ["method", "mean rank"], [], [], ["fewer than two methods have all data sets"])
-    higher = metric.rsplit(".", 1)[-1] not in LOWER_IS_BETTER
-    found = average_ranks(
-        np.array([[scores[m] for m in complete] for scores in means.values()]), higher_is_better=higher
-    )
-    order = np.argsort(found.ranks, kind="stable")
-    names = [complete[i] for i in order]
-    ranks = [float(found.ranks[i]) for i in order]
-    tied = [bool(rank - ranks[0] <= found.critical) for rank in ranks]
-    rows = [[name, f"{rank:.2f}", "=" if t else ""] for name, rank, t in zip(names, ranks, tied, strict=True)]
-    records = [
-        {
-            "protocol": protocol,
-            "method": name,
-            "rank": rank,
-            "critical_difference": found.critical,
-            "tied_with_first": t,
-        }
-        for name, rank, t in zip(names, ranks, tied, strict=True)
-    ]
+        return Table(title, header, [], [], ["fewer than two methods have all data sets", *group.titles])
+    found = average_ranks(scores, higher_is_better=higher_is_better(metric))
+    rows, records = [], []
+    for i in np.argsort(found.ranks, kind="stable"):
+        own, rank = cells[complete[i]], float(found.ranks[i])
+        tied = bool(rank - found.ranks.min() <= found.critical)
+        seeds = sorted({sum(cell["dataset"] == name for cell in own) for name in group.tables})
+        counts = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+        rows.append([marked(aggregate(own, ()), notes), f"{rank:.2f}", "=" if tied else "", counts])
+        records.append(
+            {"protocol": group.protocol, "tuning": group.tuning, "method": complete[i], "rank": rank}
+            | {"critical_difference": found.critical, "tied_with_first": tied, "seeds": counts}
+        )
+    left = len(cells) - len(complete)
     if math.isnan(found.critical):
-        return Table(title, ["method", "mean rank", ""], rows, records, ["one data set: ranks cannot be tested"])
-    notes = [
-        f"critical difference {found.critical:.2f} (Nemenyi, 5 %); = within it of the first; Friedman p = "
-        f"{found.friedman_p:.3g}"
-    ]
-    left = len(everyone) - len(complete)
-    notes += [f"{left} methods lack a data set and are left out"] if left else []
-    return Table(title, ["method", "mean rank", ""], rows, records, notes)
+        note(notes, "one data set: ranks cannot be tested")
+    else:
+        p = f"Friedman p = {found.friedman_p:.3g}"
+        note(notes, f"critical difference {found.critical:.2f} (Nemenyi, 5 %); = within it of the first; {p}")
+    if left:
+        note(notes, f"{counted(left, 'method')} without all data sets left out")
+    return Table(title, header, rows, records, [*notes, *group.titles])
 
 
-def means_by_dataset(group: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, float]]:
-    """Mean over seeds of a metric by data set and method, without nan; of each data set the largest table."""
-    largest = {str(rows[0]["dataset"]): rows for rows in sorted(comparable(group), key=len)}
-    return {name: _means(rows, metric) for name, rows in largest.items()}
-
-
-def _means(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
-    scores = grouped((row for row in newest(rows) if not math.isnan(row.get(metric, math.nan))), lambda r: r["method"])
-    return {method: statistics.fmean(row[metric] for row in cells) for method, cells in scores.items()}
+def _means(cells: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
+    """Mean over seeds of a metric by method, without nan."""
+    scores = grouped((cell for cell in cells if not math.isnan(cell.get(metric, math.nan))), lambda c: c["method"])
+    return {method: statistics.fmean(cell[metric] for cell in own) for method, own in scores.items()}

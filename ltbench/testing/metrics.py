@@ -11,8 +11,10 @@ import numpy as np
 
 import ltbench
 from ltbench.interfaces import GenerationRecord, Metric, PredictionRecord
+from ltbench.metrics.naming import INCEPTION_2015
 from ltbench.registry import Component
 from ltbench.results.files import to_json
+from ltbench.results.words import plain_name
 from ltbench.testing.tiny import tiny_table
 from ltbench.testing.tools import check_version, require
 
@@ -30,7 +32,7 @@ def check_metric(component: Component, folder: Path) -> Iterator[str]:
         require(isinstance(first, dict) and bool(first), f"compute must return a dict, got {first!r}")
         _plain(first)
         require(to_json(first) == to_json(second), f"two calls differ on {what}")
-        known |= set(first)
+        known |= set(map(plain_name, first))
         yield f"{what}: {len(first)} values, the same twice"
     unknown = set(metric.higher_is_better) - known
     require(not unknown, f"higher_is_better names {sorted(unknown)}, which compute never returns")
@@ -57,6 +59,19 @@ def _predictions() -> dict[str, PredictionRecord]:
     }
 
 
+def _means(images: np.ndarray) -> np.ndarray:
+    return images.mean(2).reshape(len(images), -1)[:, :6].astype(np.float32)
+
+
+class _Proven:
+    """Features whose distances may be called FID and KID."""
+
+    weights = INCEPTION_2015
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return _means(images)
+
+
 def _pools() -> dict[str, GenerationRecord]:
     real, pool = tiny_table(), tiny_table(part="val")
 
@@ -67,7 +82,7 @@ def _pools() -> dict[str, GenerationRecord]:
             real_images=real.images,
             real_labels=real.labels,
             num_classes=3,
-            features={"means": lambda x: x.mean(2).reshape(len(x), -1)[:, :6].astype(np.float32)},
+            features={"means": _means, "proven": _Proven()},
             judge=lambda x: np.full((len(x), 3), 1 / 3, np.float32),
         )
 

@@ -33,12 +33,10 @@ class Generation(Metric):
 
     on = "images"
     higher_is_better = {  # noqa: RUF012
-        "target_rate": True,
-        "target_rate_tail": True,
-        "target_rate_macro": True,
-        "diversity": True,
-        "diversity_ratio": True,
-        "nearest_ratio": False,
+        **dict.fromkeys(("fd", "kd", "fid", "kid", "nearest_ratio"), False),
+        **dict.fromkeys(("precision", "recall", "density", "coverage", "copy_ratio"), True),
+        **dict.fromkeys(("target_rate", "target_rate_tail", "target_rate_macro"), True),
+        **dict.fromkeys(("diversity", "diversity_ratio"), True),
     }
 
     def compute(self, record: GenerationRecord) -> dict[str, Any]:

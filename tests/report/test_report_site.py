@@ -14,8 +14,10 @@ from pagecheck import Page, problems
 from ltbench.cli import main
 from ltbench.errors import UserError
 from ltbench.report import build_report
+from ltbench.report.boards import boards
 from ltbench.report.collect import collect
 from ltbench.results.record import read_result
+from ltbench.results.rows import conditions
 from ltbench.results.walk import cell_folders
 
 
@@ -60,6 +62,23 @@ def test_a_leaderboard_shows_mean_and_standard_deviation(store: Path, pages: dic
     cells = [e for e in pages["index.html"].all("td") if e.text == shown]
     assert len(cells) == 1
     assert float(cells[0].attributes["data-value"]) == pytest.approx(100 * np.mean(values))
+
+
+def test_published_numbers_keep_the_mark_of_their_paper(store: Path, pages: dict[str, Page]) -> None:
+    board = next(b for b in boards(collect([store])[0]) if b.dataset == "aptos")
+    column = [c.heading for c in board.columns].index("Published")
+    shown = {line.method: line.values[column] for line in board.lines}
+    assert shown["focal"].text == "70.22 [1]" and float(shown["focal"].sort) == pytest.approx(70.22)
+    assert shown["class-balanced"] == ("n/a", "")
+    assert any(note.startswith("[1] IOIS-MICCAI2024") for note in board.notes)
+    assert any(e.text == "70.22 [1]" for e in pages["index.html"].all("td"))
+
+
+def test_a_cell_has_the_conditions_of_its_leaderboard(store: Path) -> None:
+    """Also where a condition is a float, of which the two had different words."""
+    for entry in collect([store])[0]:
+        entry.row["imbalance"] = 20.0
+        assert entry.key == conditions(entry.row) and "20" in entry.key
 
 
 def test_notes_speak_of_columns_that_are_there(site: Path) -> None:

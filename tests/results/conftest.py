@@ -17,8 +17,12 @@ COUNTS = [200, 60, 30, 5]
 
 
 def make_cell(root: Path, method: str = "ce", seed: int = 0, **changes: Any) -> Result:
-    """Write one cell; changes: dataset, protocol, skill, n, ids, and entries of cell, data or the record itself."""
-    given = {"dataset": "digits-lt", "protocol": "quick", "skill": 1.0, "n": 120, **changes}
+    """Write one cell; changes: dataset, protocol, skill, n, ids, imbalance, tuning (trials), and entries.
+
+    Entries are those of `cell`, `data` or the `record` itself.
+    """
+    given = {"dataset": "digits-lt", "protocol": "quick", "skill": 1.0, "n": 120, "imbalance": 20, **changes}
+    tuning = {"tuning": {"trials": given["tuning"], "seed": 1000}} if "tuning" in given else {}
     n = given["n"]
     y = np.random.default_rng(0).integers(0, 4, n)
     logits = np.random.default_rng([seed, *method.encode()]).normal(size=(n, 4))
@@ -31,7 +35,12 @@ def make_cell(root: Path, method: str = "ce", seed: int = 0, **changes: Any) -> 
         "dataset": given["dataset"],
         "protocol": given["protocol"],
         "seed": seed,
-        "recipe": {"dataset": {"name": given["dataset"], "imbalance": 20}, "loss": {"name": method}, "seed": seed},
+        "recipe": {
+            "dataset": {"name": given["dataset"], "imbalance": given["imbalance"]},
+            "loss": {"name": method},
+            "seed": seed,
+            **tuning,
+        },
         "versions": {"loss:ce": 1},
         "data": "content",
         "fidelity": {},

@@ -109,7 +109,7 @@ def test_broken_cells_are_named_every_time(runs, cell):
     assert sum("predictions.npz is missing" in str(warning.message) for warning in seen) == 2
 
 
-@pytest.mark.parametrize("damage", ["text", "cut", "empty", "zeros", "older", "other", "folder"])
+@pytest.mark.parametrize("damage", ["text", "cut", "empty", "zeros", "older", "other", "folder", "blob"])
 def test_an_index_that_cannot_be_used_is_built_anew(runs, reads, damage):
     expected = load_results(runs)
     path = runs / NAME
@@ -124,6 +124,10 @@ def test_an_index_that_cannot_be_used_is_built_anew(runs, reads, damage):
         with sqlite3.connect(path) as database:
             database.execute("CREATE TABLE other (x)")
             database.execute(f"PRAGMA user_version = {index.version()}")
+        database.close()
+    elif damage == "blob":
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE cells SET macro_f1 = ?", (b"what is this",))
         database.close()
     elif damage == "folder":
         path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -10,6 +11,7 @@ from ltbench import suites
 from ltbench.cli import main
 from ltbench.errors import UserError
 from ltbench.results import load_results
+from ltbench.results.store import load_rows
 from ltbench.results.suite_tables import suite_tables
 from ltbench.results.tables import tables
 from ltbench.suites import Suite
@@ -32,8 +34,8 @@ def rows_of(suite: Suite, root, **options):
 
 
 def test_rows_stand_in_the_papers_order_with_its_numbers(tmp_path, cell) -> None:
-    ours = [cell("iois", seed, dataset="aptos", protocol="iois2024") for seed in (0, 1)]
-    cell("ce", dataset="aptos", protocol="iois2024")
+    ours = [cell("iois", seed, dataset="aptos", protocol="iois2024", imbalance=None) for seed in (0, 1)]
+    cell("ce", dataset="aptos", protocol="iois2024", imbalance=None)
     (table,) = rows_of(IOIS, tmp_path)
     assert [row["row"] for row in table["rows"]] == ["CE Loss", "Sqrt-RS", "Ours (+OIS+AAS)", "copies"]
     last = table["rows"][2]
@@ -71,16 +73,72 @@ def test_nothing_measured_is_the_papers_table_alone(tmp_path) -> None:
 def test_as_released_stands_beside_clean(tmp_path, cell) -> None:
     clean = cell("ce", dataset="aptos", protocol="iois2024", skill=0.5)
     leak = cell("ce", dataset="aptos", protocol="iois2024-as-released", skill=2.0, data={"validation_is_test": True})
-    gap = leak.metrics["macro_f1"] - clean.metrics["macro_f1"]
+    gap = clean.metrics["macro_f1"] - leak.metrics["macro_f1"]
     (table,) = rows_of(IOIS, tmp_path)
-    assert table["rows"][0]["macro_f1_leak"] == pytest.approx(gap) and gap > 0
-    assert "as released" in suite_tables(IOIS, load_results(tmp_path))
+    assert table["rows"][0]["macro_f1_as_released_difference"] == pytest.approx(gap) and gap < 0
+    assert any("differences: ours minus it" in text for text in table["notes"])
+    text = suite_tables(IOIS, load_results(tmp_path))
+    assert "as released" in text and "ours - released" in text and f"{100 * gap:+.2f}" in text
     found = {t.records[0]["protocol"]: t for t in tables(load_results(tmp_path), published=True)}
     record = found["iois2024"].records[0]
     assert record["as_released"] == pytest.approx(leak.metrics["macro_f1"])
-    assert record["as_released_difference"] == pytest.approx(-gap)
+    assert record["as_released_difference"] == pytest.approx(gap)
+    assert any("differences: ours minus it" in text for text in found["iois2024"].notes)
     assert "as_released" not in found["iois2024-as-released"].records[0]
     assert all("as_released" not in t.records[0] for t in tables(load_results(tmp_path)))
+
+
+def test_as_released_stands_beside_its_own_conditions_alone(tmp_path, cell) -> None:
+    """One method untuned, tuned, with a set imbalance and with weights, each with its own as-released cell."""
+    kinds = [
+        {"imbalance": None},
+        {"imbalance": None, "tuning": 8},
+        {"imbalance": 50},
+        {"record": {"weights": "net:ab"}},
+    ]
+    leaks = {}
+    for number, kind in enumerate(kinds):
+        cell("ce", dataset="aptos", protocol="iois2024", skill=0.5, **kind)
+        leak = cell("ce", dataset="aptos", protocol="iois2024-as-released", skill=number + 1.0, **kind)
+        row = leak.row()
+        leaks[row["tuning"], f"{row['imbalance'] or ''}", row["weights"]] = leak.metrics["macro_f1"]
+    cell("ce", dataset="aptos", protocol="iois2024", imbalance=100)
+    rows = load_rows(tmp_path)
+    found = [t.records[0] for t in tables(rows, published=True, protocol="iois2024")]
+    assert {(r["tuning"], r["imbalance"], r["weights"]): r.get("as_released") for r in found} == {
+        **{key: pytest.approx(value) for key, value in leaks.items()},
+        ("", "100", "none"): None,
+    }
+    listed = [row["macro_f1_as_released"] for table in rows_of(IOIS, tmp_path) for row in table["rows"][:1]]
+    assert sorted(x for x in listed if x) == pytest.approx(sorted(leaks.values())) and len(listed) == 5
+
+
+def test_a_table_says_its_conditions_and_draws_no_difference_from_others(tmp_path, cell) -> None:
+    for kind in ({"imbalance": None}, {"imbalance": 50}, {"imbalance": None, "tuning": 8}):
+        cell("ce", dataset="aptos", protocol="iois2024", **kind)
+    frame = load_results(tmp_path)
+    found = {table["title"]: table for table in rows_of(IOIS, tmp_path)}
+    assert len(found) == 3
+    for title, table in found.items():
+        assert title.startswith("IOIS, table 1: aptos, protocol iois2024, weights none, split stratified seed 0")
+        ours = table["rows"][0]
+        clean = "untuned defaults" in title and "set to 50" not in title
+        assert (ours["macro_f1_difference"] is not None) == clean
+        assert ours["macro_f1_published"] == pytest.approx(0.6905)
+        assert any("no difference is printed" in text for text in table["notes"]) == (not clean)
+    text = suite_tables(IOIS, frame, published=True)
+    assert text.count("(set to 50)") == 1 and text.count("tuned, 8 trials a method (seed 1000)") == 1
+    assert text.count("ours - paper") == 3  # three metrics of one table
+    for table in tables(frame, published=True):
+        clean = "untuned defaults" in table.title and "set to 50" not in table.title
+        assert math.isfinite(table.records[0]["difference"]) == clean and table.records[0]["published"] == 0.6905
+
+
+def test_foreign_code_stands_in_no_row_by_a_plus_in_its_name(tmp_path, cell) -> None:
+    cell("ce+mine", dataset="aptos", protocol="iois2024", cell={"external": True})
+    cell("sqrt", dataset="aptos", protocol="iois2024", cell={"external": True})
+    rows = rows_of(IOIS, tmp_path)[0]["rows"]
+    assert [(row["method"], row["seeds"]) for row in rows[:2]] == [("ce", 0), ("sqrt", 1)]
 
 
 def test_renamed_rows_only_where_asked_and_under_their_name(tmp_path, cell) -> None:

@@ -7,14 +7,20 @@ import io
 import json
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from ltbench.cli import main
 from ltbench.errors import UnknownName, UserError
 from ltbench.metrics import jeffreys
-from ltbench.results import load_results, read_result
+from ltbench.registry import Registry
+from ltbench.report.boards import rankings
+from ltbench.report.collect import collect
+from ltbench.results import load_results, read_result, words
 from ltbench.results.compare import comparison
+from ltbench.results.costs import cost_card
 from ltbench.results.published import load_published, published_score
 from ltbench.results.rows import chosen_methods, newest
 from ltbench.results.store import load_rows
@@ -64,6 +70,48 @@ def test_lower_is_better_sorts_upwards(store):
     means = [record["nll_mean"] for record in tables(load_results(store), metric="nll")[0].records]
     assert means == sorted(means)
     assert "1.5000" in leaderboard(load_results(store), metric="generation.fd[ref]")
+
+
+@pytest.mark.parametrize(
+    ("metric", "higher", "shown"),
+    [
+        ("generation.fd[ref]", False, "0.5000"),
+        ("generation.fd_macro[net.v1|pca16]", False, "0.5000"),
+        ("generation.kd_macro_floor[ref]", False, "0.5000"),
+        ("generation.kid[inception.2015]", False, "0.5000"),
+        ("generation.fid_matched[x]", False, "0.5000"),
+        ("generation.precision[a.b]", True, "50.00"),
+        ("val.target_rate_class[3]", True, "50.00"),
+        ("val.nll", False, "0.5000"),
+        ("device_seconds", False, "0.5000"),
+    ],
+)
+def test_direction_and_unit_of_a_metric(metric, higher, shown):
+    assert (words.higher_is_better(metric), words.number(metric, 0.5)) == (higher, shown)
+
+
+def test_a_plugins_word_on_direction_sorts_and_ranks(tmp_path, cell, monkeypatch):
+    """Three data sets, on which `bad` has the higher value of a stranger's metric and the larger distance."""
+    registry = Registry()
+    registry.add("metric", "mine", "ltbench_metrics.generation:Generation", summary="")
+    registry.add("metric", "lost", "ltbench_no_such_module:Lost", summary="")
+    component = next(c for c in registry.all() if c.id == "mine")
+    monkeypatch.setattr(component.value, "higher_is_better", {"mine[x]": False, "fd": False})
+    monkeypatch.setattr("ltbench.plugins.plugins", lambda: SimpleNamespace(registry=registry))
+    for dataset in ("aptos", "ham10000", "digits-lt"):
+        for method, value in (("bad", 50.0), ("good", 1.0)):
+            result = cell(method, dataset=dataset)
+            record = json.loads((result.folder / "result.json").read_text())
+            record["metrics"]["generation"] = {"mine": value, "fd[ref]": value}
+            (result.folder / "result.json").write_text(json.dumps(record))
+    rows = load_rows(tmp_path)
+    with pytest.warns(UserWarning, match="metric 'lost' of plugin"):
+        words.higher_is_better("generation.mine")
+    for metric in ("generation.mine", "generation.fd[ref]"):
+        assert [row["method"] for row in json.loads(rank_table(rows, metric, fmt="json"))[0]["rows"]] == ["good", "bad"]
+        assert [record["method"] for record in tables(rows, metric=metric)[0].records] == ["good", "bad"]
+        front = json.loads(cost_card(rows, metric, fmt="json"))[0]["rows"]
+        assert {row["method"] for row in front if row["front"]} == {"good"}
 
 
 def test_incomparable_cells_get_their_own_tables(store, cell):
@@ -155,7 +203,7 @@ def test_fresh_row_stands_above_the_store(store, cell):
 
 
 def test_published_numbers_and_difference(tmp_path, cell):
-    result = cell("iois", dataset="aptos", protocol="iois2024")
+    result = cell("iois", dataset="aptos", protocol="iois2024", imbalance=None)
     text = leaderboard(load_results(tmp_path), published=True)
     difference = 100 * result.metrics["macro_f1"] - 73.02
     assert "73.02 [1]" in text and f"{difference:+.2f}" in text and "IOIS-MICCAI2024" in text
@@ -254,6 +302,128 @@ def test_tail_card(store):
     assert "worst class" in text and f"three (n={int(best['three_n'])})" in text and "brier" in text
     with pytest.raises(UserError, match="no stored result of method 'gone'"):
         chosen_methods(frame, ["gone"])
+
+
+def test_the_tail_card_says_its_conditions_seeds_and_marks(tmp_path, cell):
+    for seed in range(2):
+        cell("a", seed, data={"validation_is_test": True})
+    cell("b", cell={"assumed": True}, skill=2.0)
+    cell("a", imbalance=50)
+    cell("a", tuning=8)
+    found = json.loads(tail_card(load_rows(tmp_path), fmt="json"))
+    shared = "recall by class and calibration of digits-lt, protocol quick, weights none, split stratified seed 0"
+    assert all(table["title"].startswith(shared) for table in found)
+    for part in ("(set to 20), untuned defaults", "(set to 50), untuned defaults", "(set to 20), tuned, 8 trials"):
+        assert sum(part in table["title"] for table in found) == 1
+    text = tail_card(load_rows(tmp_path))
+    assert "a †" in text and "b (assumed)" in text and "† the validation part is the test part" in text
+    lines = [line.split() for line in text.splitlines()]
+    head = next(line for line in lines if line[:1] == ["method"])
+    assert head[-1] == "seeds" and {(line[0], line[-1]) for line in lines if line[1:2] in (["†"], ["(assumed)"])} == {
+        ("a", "2"),
+        ("b", "1"),
+    }
+
+
+def test_a_record_without_what_the_tail_card_needs_is_skipped(store, cell, capsys):
+    bare, torn = cell("bare"), cell("torn")
+    record = json.loads((bare.folder / "result.json").read_text())
+    del record["metrics"]["test"]["nll"]
+    (bare.folder / "result.json").write_text(json.dumps(record))
+    record = json.loads((torn.folder / "result.json").read_text())
+    record["metrics"]["test"]["per_class_recall"] = [0.5]
+    (torn.folder / "result.json").write_text(json.dumps(record))
+    assert main(["leaderboard", "--tail", "--out", str(store)]) == 0
+    seen = capsys.readouterr()
+    assert "bare" not in seen.out and "torn" not in seen.out and "iois" in seen.out
+    assert f"skipped a result: {bare.folder}/result.json is incomplete (KeyError('nll'))" in seen.err
+    assert f"skipped a result: {torn.folder}/result.json is incomplete (ValueError" in seen.err
+    assert main(["leaderboard", "--tail", "--methods", "bare", "--out", str(store)]) == 0
+    assert "no results yet" in capsys.readouterr().out
+
+
+def test_predictions_of_unequal_lengths_leave_the_interval_out(store, capsys):
+    folder = Path(load_results(store).query("method == 'ce'")["folder"].iloc[0])
+    with np.load(folder / "predictions.npz") as stored:
+        columns = dict(stored)
+    np.savez(folder / "predictions.npz", **{**columns, "y_true": columns["y_true"][:5]})
+    found = tables(load_results(store))[0]
+    assert next(row for row in found.rows if row[0] == "ce")[3] == ""
+    assert main(["compare", "ce", "iois", "--out", str(store)]) == 1
+    assert "ids (120,), y_true (5,) and probs (120, 4) differ" in capsys.readouterr().err
+
+
+def test_ranks_say_their_conditions_seeds_and_marks(tmp_path, cell):
+    for dataset in ("aptos", "ham10000"):
+        for tuning in ({}, {"tuning": 8}):
+            for method in ("ce", "iois"):
+                cell(method, dataset=dataset, skill=3.0 if tuning and method == "ce" else 1.0, **tuning)
+    cell("ce", 1, dataset="aptos", data={"validation_is_test": True})
+    cell("ce", dataset="aptos", imbalance=50, skill=9.0)  # a table of one method: not the largest
+    plain, tuned = json.loads(rank_table(load_rows(tmp_path), fmt="json"))
+    assert "protocol quick, untuned defaults, 2 data sets" in plain["title"]
+    assert "protocol quick, tuned, 8 trials a method (seed 1000), 2 data sets" in tuned["title"]
+    assert [row["method"] for row in tuned["rows"]] == ["ce", "iois"] and tuned["rows"][0]["tuning"].startswith("8")
+    assert {row["method"]: row["seeds"] for row in plain["rows"]} == {"ce": "1 to 2", "iois": "1"}
+    conditions = "protocol quick, weights none, split stratified seed 0, training imbalance 40.0 (set to 20), untuned"
+    assert [note.split(", ")[0] for note in plain["notes"] if conditions in note] == ["aptos", "ham10000"]
+    assert "ce †" in rank_table(load_rows(tmp_path)) and any("† the validation" in note for note in plain["notes"])
+
+
+def test_of_two_tables_with_as_many_methods_the_first_counts_in_every_ranking(tmp_path, cell):
+    """On one data set an imbalance of 50 turns the order around, and has more cells of as many methods."""
+    for dataset in ("aptos", "ham10000"):
+        for method, skill in (("a", 0.1), ("b", 1.5), ("c", 6.0)):
+            cell(method, dataset=dataset, skill=skill, imbalance=20)
+    for method, skill in (("a", 6.0), ("b", 1.5), ("c", 0.1)):
+        for seed in (0, 1):
+            cell(method, seed, dataset="aptos", skill=skill, imbalance=50)
+        cell(method, dataset="aptos", skill=skill, tuning=8)
+        cell(method, dataset="ham10000", skill=skill, tuning=8)
+    plain, tuned = json.loads(rank_table(load_rows(tmp_path), fmt="json"))
+    drawn = {name: (titles, ranks) for name, titles, ranks in rankings(collect([tmp_path])[0])}
+    assert [row["method"] for row in plain["rows"]] == ["c", "b", "a"]
+    assert [row["method"] for row in tuned["rows"]] == ["a", "b", "c"]
+    assert set(drawn) == {"quick, untuned defaults", "quick, tuned, 8 trials a method (seed 1000)"}
+    for table, (titles, ranks) in zip(
+        (plain, tuned), (drawn[name] for name in sorted(drawn, reverse=True)), strict=True
+    ):
+        assert [row["method"] for row in table["rows"]] == list(ranks.methods)
+        assert [row["rank"] for row in table["rows"]] == pytest.approx(ranks.average)
+        assert [f"{title}, percent" for title in titles] == [n for n in table["notes"] if "split stratified" in n]
+
+
+@pytest.mark.parametrize(
+    ("view", "argument", "fits"),
+    [
+        *((view, argument, False) for view in ("--tail", "--ranks", "--costs") for argument in ("--published",)),
+        *((view, argument, False) for view in ("--tail", "--ranks", "--costs") for argument in ("--sort method",)),
+        *((view, argument, False) for view in ("--tail", "--ranks") for argument in ("--no-statistics",)),
+        ("--costs", "--statistics", False),
+        ("--suite iois2024_table1", "--sort metric", False),
+        ("--suite iois2024_table1", "--statistics", False),
+        ("--suite iois2024_table1", "--metric mcc", False),
+        ("--tail", "--metric macro_f1", False),
+        ("--ranks", "--dataset digits-lt", False),
+        ("--suite iois2024_table1", "--published", True),
+        ("--ranks", "--metric mcc", True),
+        ("--costs", "--metric mcc", True),
+        ("--costs", "--dataset digits-lt", True),
+        ("--tail", "--methods iois ce", True),
+    ],
+)
+def test_a_view_refuses_what_it_would_leave_out(store, capsys, view, argument, fits):
+    assert main(["leaderboard", "--out", str(store), *view.split(), *argument.split()]) == (0 if fits else 2)
+    if not fits:
+        err = capsys.readouterr().err
+        assert f"{view.split()[0]} does not go with {argument.split()[0]}: " in err and "leave one out" in err
+
+
+def test_foreign_code_takes_no_name_of_an_overridden_method(store, tmp_path, capsys):
+    words = ["add-predictions", "p.csv", "--dataset", "digits-lt", "--protocol", "quick", "--method", "iois+x"]
+    assert main([*words, "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "'iois+x'" in err and "name it iois-x" in err
 
 
 def test_mean_ranks(store, cell):
