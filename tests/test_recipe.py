@@ -273,3 +273,17 @@ def test_a_data_set_that_cuts_its_own_tail_follows_a_smaller_imbalance(asked, ra
 def test_options_of_a_base_that_nobody_named():
     draft, _ = resolve("ce", "digits-lt", "quick", overrides={"loss": "drw", "loss.base.label_smoothing": 0.1})
     assert draft.recipe["loss"]["base"] == {"name": "ce", "label_smoothing": 0.1}
+
+
+def test_an_override_that_changes_nothing_renames_nothing():
+    plain, _ = resolve("focal", "digits-lt", "quick")
+    same, _ = resolve("focal", "digits-lt", "quick", 0, {"protocol.epochs": plain.recipe["protocol"]["epochs"]})
+    other, _ = resolve("focal", "digits-lt", "quick", 0, {"protocol.epochs": 3, "loss.gamma": 2.0})
+    assert plain.recipe["loss"]["gamma"] == 2.0 and same.standard
+    assert (same.method, same.protocol) == (plain.method, plain.protocol) == ("focal", "quick")
+    assert (other.method, other.protocol, other.standard) == ("focal", "quick+epochs=3", False)
+
+
+def test_options_of_a_base_that_is_not_chosen():
+    with pytest.raises(UserError, match=r"generator.base.steps: selective has no base; .* --set generator.base=NAME"):
+        resolve("ce", "digits-lt", "quick", 0, {"generator": "selective", "generator.base.steps": 2})

@@ -50,6 +50,8 @@ def add(verb: Verb) -> None:
     p.add_argument("--dataset")
     p.add_argument("--protocol")
     p.add_argument("--tuned", action="store_true", help="tuned rows, in place of untuned ones")
+    p.add_argument("--imbalance", help="where they share several: the one that was set, or default")
+    p.add_argument("--weights", help="where they share several: the one that was set, or default")
     p.add_argument("--images", action="store_true", help="every image on which they differ, not the first ten")
     p.add_argument("--format", default="table", choices=FORMATS)
     out(p)
@@ -135,6 +137,7 @@ def _compare(args: argparse.Namespace) -> int:
     from ltbench.results.compare import compare
 
     options = {"fmt": args.format, "all_images": args.images, "tuned": args.tuned}
+    options |= {"imbalance": args.imbalance, "weights": args.weights}
     print(compare(existing(args.out), args.a, args.b, dataset=args.dataset, protocol=args.protocol, **options))
     return 0
 

@@ -85,13 +85,13 @@ def save(path: Path, owner: str, state: Any) -> None:
 
 def load(path: Path, owner: str, device: torch.device | str = "cpu") -> Any:
     """The state; CheckpointError where the file is corrupt or belongs to another owner."""
-    fix = "remove the file to start anew (a cell's own: --force)"
+    fix = "remove the file to start anew"
     try:
         content = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(content, dict):
             raise ValueError("not a dictionary")
     except Exception as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise CheckpointError(f"checkpoint {path} cannot be read ({reason}); {fix}") from error
     if content.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {content.get('format')!r}, expected {FORMAT!r}; {fix}")

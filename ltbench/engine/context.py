@@ -27,6 +27,7 @@ class Cost:
 
     def __init__(self) -> None:
         self.phases: dict[str, dict[str, Any]] = {}
+        self._inner = 0.0  # seconds of the blocks that have ended inside the one that is open
 
     def add(self, phase: str, seconds: float, cached: bool = False) -> None:
         """Charge seconds to a phase."""
@@ -36,15 +37,27 @@ class Cost:
 
     @contextmanager
     def of(self, phase: str, policy: DevicePolicy) -> Iterator[None]:
-        """Charge what happens inside, without what inner fits charged for themselves."""
-        before = sum(p["seconds"] for p in self.phases.values() if not p["cached"])
-        begun = time.perf_counter()
+        """Charge what happens inside, without fits and phases inside, which are charged by themselves."""
+        with self._block(lambda seconds: self.add(phase, seconds)):
+            try:
+                yield
+            finally:
+                policy.synchronise()
+
+    def apart(self, steps: Iterator[int]) -> Iterator[int]:
+        """The steps of a fit; its time, waiting for it and loading it are charged to no phase around it."""
+        with self._block(lambda seconds: None):
+            yield from steps
+
+    @contextmanager
+    def _block(self, own: Callable[[float], None]) -> Iterator[None]:
+        outer, self._inner, begun = self._inner, 0.0, time.perf_counter()
         try:
             yield
         finally:
-            policy.synchronise()
-            inner = sum(p["seconds"] for p in self.phases.values() if not p["cached"]) - before
-            self.add(phase, max(time.perf_counter() - begun - inner, 0.0))
+            whole = time.perf_counter() - begun
+            own(max(whole - self._inner, 0.0))
+            self._inner = outer + whole
 
 
 class CellContext(Context):
@@ -145,7 +158,7 @@ class CellContext(Context):
             if not charged:
                 self.cost.add(f"fit {phase.name}", seconds, cached)
 
-        return self.cache.steps(phase, owner, charge)
+        return self.cost.apart(self.cache.steps(phase, owner, charge))
 
     def reference(self, role: Literal["guide", "features", "judge"]) -> ReferenceModel:
         from ltbench.engine.reference import train_reference

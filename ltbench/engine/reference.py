@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ltbench.errors import ContractError
 from ltbench.interfaces import EpochView
 from ltbench.metrics import macro_f1
 from ltbench.models.images import resize_images
+from ltbench.models.precision import full_precision
 
 JUDGE_SEED = 1000  # added to the split's seed: the judge shares neither seed nor architecture with any guide
 
@@ -43,7 +45,9 @@ class Reference:
     def __init__(self, name: str, classifier: Any, context: CellContext, weights: str = "") -> None:
         self.name, self.classifier, self._context, self.weights = name, classifier, context, weights
         self._size = context.task.image_shape[0]
-        self.preprocess = f"{self._size} px antialiased bilinear, {context.policy.precision}"
+        self._exact = copy.copy(context)
+        self._exact.policy = replace(context.policy, precision="float32")
+        self.preprocess = f"{self._size} px antialiased bilinear, float32 without TF32"
         self._guide = ClassifierGuide(classifier.logits, context.task.image_shape, (-1.0, 1.0))
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -51,8 +55,9 @@ class Reference:
         return self.classifier.predict(resize_images(images, self._size), self._context)
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """Penultimate activations float32 (n, d)."""
-        return self.classifier.features(resize_images(images, self._size), self._context)
+        """Penultimate activations float32 (n, d), in full precision: distances are measured in them."""
+        with full_precision():
+            return self.classifier.features(resize_images(images, self._size), self._exact)
 
     def log_prob(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """log p(label | x), (n,)."""

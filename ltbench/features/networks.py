@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from ltbench.features.base import Extractor, rgb
 from ltbench.metrics.naming import INCEPTION_2015
 from ltbench.models.images import resized
 from ltbench.models.nets import build_backbone
+from ltbench.models.precision import full_precision
 from ltbench.results.files import sha256
 
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
@@ -37,7 +36,7 @@ class Backbone(Extractor):
     def some(self, images: np.ndarray) -> np.ndarray:
         x = resized(rgb(images), (224, 224)).to(self.device).float() / 255.0
         mean, sd = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (MEAN, SD))
-        with _full_precision():
+        with full_precision():
             return self.network((x - mean) / sd).double().cpu().numpy()
 
 
@@ -75,22 +74,8 @@ class Inception2015(Extractor):
     @torch.no_grad()
     def some(self, images: np.ndarray) -> np.ndarray:
         x = torch.from_numpy(np.array(rgb(images))).permute(0, 3, 1, 2).contiguous().to(self.device)
-        with _full_precision():
+        with full_precision():
             return self.network(x)[0].double().cpu().numpy()
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """No TF32 in convolutions and matrix products: it moves distances by about 0.01."""
-    switches: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
-    before = [switch.allow_tf32 for switch in switches]
-    for switch in switches:
-        switch.allow_tf32 = False
-    try:
-        yield
-    finally:
-        for switch, value in zip(switches, before, strict=True):
-            switch.allow_tf32 = value
 
 
 def _network_class() -> Any:

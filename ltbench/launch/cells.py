@@ -35,7 +35,7 @@ class Sweep:
     """Cells under one protocol, with what every process needs to run any of them."""
 
     cells: tuple[Wanted, ...]
-    protocol: str | None
+    protocol: str
     overrides: Mapping[str, Any]
     out: Path
     data_root: str | Path | None

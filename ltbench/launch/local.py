@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ltbench.engine.context import CellContext
 
 Report = Callable[[str], None]
+LOOK = 0.5  # seconds: `status` and `pack` hold a cell's lock for a moment to see whether it is free
 
 
 def say(text: str) -> None:
@@ -41,10 +42,10 @@ class Job:
     warnings: list[str]
 
 
-def default_protocol(device: str = "auto", weights: str | None = None) -> str:
-    """`standard` with a CUDA device and weights given by path, else `quick`."""
-    if device == "cpu" or not weights:
-        return "quick"
+def chosen_protocol(protocol: str | None, overrides: Mapping[str, Any], device: str = "auto") -> str:
+    """The protocol asked for; by default `standard` with a CUDA device and weights given by path, else `quick`."""
+    if protocol or device == "cpu" or not overrides.get("weights", overrides.get("protocol.weights")):
+        return protocol or "quick"
     import torch
 
     return "standard" if torch.cuda.is_available() else "quick"
@@ -74,8 +75,7 @@ def gather(
     device: str = "auto",
 ) -> Job:
     """Resolve a method, or a bare recipe, and load the data, without a look at how its parts fit."""
-    chosen = protocol or default_protocol(device, overrides.get("weights", overrides.get("protocol.weights")))
-    draft, source = resolve(method, dataset, chosen, seed, overrides)
+    draft, source = resolve(method, dataset, chosen_protocol(protocol, overrides, device), seed, overrides)
     data = load_data(source, draft.recipe, data_root)
     return Job(draft, draft.freeze(n_train=len(data.train), content=data.content), data, [])
 
@@ -160,7 +160,7 @@ def compute(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOOK)
     except filelock.Timeout as error:
         raise Busy(
             f"{job.cell} is being run by another process ({_holder(folder)}); wait for it, or use another --out"

@@ -9,7 +9,7 @@ from typing import Any
 from ltbench.errors import UserError
 from ltbench.launch.cells import Sweep, Wanted
 from ltbench.launch.executors import Options, executor
-from ltbench.launch.local import default_protocol
+from ltbench.launch.local import chosen_protocol
 from ltbench.results.record import CONFIG, RESULT
 from ltbench.results.store import counted
 
@@ -36,14 +36,13 @@ def sweep(
     if not seeds:
         raise UserError("no seeds to run; --seeds needs numbers such as 0-4 or 0,2,5")
     chosen = executor(options)
+    protocol = chosen_protocol(protocol, overrides, device)  # here, since another machine might choose another
     methods, datasets = list(dict.fromkeys(methods)), list(dict.fromkeys(datasets))
     for method in methods:  # a wrong name stops the sweep before its first cell
         for dataset in datasets:
             from ltbench.recipe import resolve
 
-            resolve(
-                method, dataset, protocol or default_protocol(device, overrides.get("weights")), seeds[0], overrides
-            )
+            resolve(method, dataset, protocol, seeds[0], overrides)
     cells = tuple(
         Wanted(method, dataset, seed) for dataset in datasets for seed in dict.fromkeys(seeds) for method in methods
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from ltbench.cell import canonical, digest
 from ltbench.errors import Diverged, UserError
-from ltbench.launch.local import Job, default_protocol, load_data, say
+from ltbench.launch.local import Job, chosen_protocol, load_data, say
 from ltbench.launch.trials import clear, read_trial, seconds, total_seconds, train_trial
 from ltbench.recipe import Draft, resolve_with
 from ltbench.search import Space, draws, open_options
@@ -62,7 +62,7 @@ def tune(
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise UserError(f"--trials must be a whole number of at least 1, got {trials!r}")
     given = dict(overrides or {})
-    chosen = protocol or default_protocol(device, given.get("weights", given.get("protocol.weights")))
+    chosen = chosen_protocol(protocol, given, device)
     plan = Plan(dataset, chosen, trials, seed, given, Path(out), data_root, device)
     methods = list(dict.fromkeys(methods))
     spaces = {method: _spaces(plan, method) for method in methods}  # a wrong name stops before the first trial

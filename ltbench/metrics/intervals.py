@@ -55,7 +55,8 @@ def hierarchical_draws(
     (k, R) of these values over its images, the same images for all seeds. Each level adds a t variate with its own
     degrees of freedom, scaled by the standard error it contributes: s / sqrt(k) for the seeds of a split, beside
     `shared_draws` for its images, and for splits what their spread exceeds that of the levels below. A level with one
-    member adds nothing: its spread is unknown, not zero. Returns (R,) where no level adds, else (DRAWS,).
+    member adds nothing: its spread is unknown, not zero. Several splits of one seed each know their whole spread alone,
+    and it counts in place of their images' where it is larger. Returns (R,) where no level adds, else (DRAWS,).
     """
     if len(points) != len(images) or not all(len(p) == len(d) for p, d in zip(points, images, strict=False)):
         raise ContractError(
@@ -72,9 +73,12 @@ def hierarchical_draws(
         within.append(shared if alone else np.resize(shared, DRAWS) + _t(error, len(values) - 1, rng))
         variances.append(error**2 + float(np.nanvar(shared)))
     drawn: np.ndarray = np.mean(within, axis=0)
-    if len(points) > 1:
-        spread = float(np.var([np.mean(values) for values in points], ddof=1)) - float(np.mean(variances))
-        drawn = drawn + _t(np.sqrt(max(spread, 0.0) / len(points)), len(points) - 1, rng)
+    splits = len(points)
+    if splits > 1:
+        spread, below = float(np.var([np.mean(values) for values in points], ddof=1)), float(np.mean(variances))
+        if all(len(values) == 1 for values in points):
+            return float(np.mean(points)) + _t(np.sqrt(max(spread, below) / splits), splits - 1, rng)
+        drawn = drawn + _t(np.sqrt(max(spread - below, 0.0) / splits), splits - 1, rng)
     return drawn
 
 

@@ -7,7 +7,7 @@ import re
 from ltbench.errors import UserError
 
 INCEPTION_2015 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # sha256 of the published file
-RESERVED = re.compile(r"(?i)\b[fk]id\b|inception[-_]?2015")
+RESERVED = re.compile(r"FID|KID|(?i:[fk]id(?![a-z])|inception[-_]?2015)")  # "myfid" and "fid_x", but not "confident"
 
 
 def measure_names(extractor: str, weights: str = "") -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,10 @@ def build_backbone(name: str, in_chans: int, image_size: int, weights: str, path
 
     options: dict[str, Any] = {"num_classes": 0, "in_chans": in_chans}
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name[:6]}*")[:3]
-        raise UserError(f"unknown backbone {name!r}; timm has for example {', '.join(close) or 'resnet18, resnet50'}")
+        close = difflib.get_close_matches(name, timm.list_models(), n=3) or ["resnet18", "resnet50"]
+        raise UserError(
+            f"unknown backbone {name!r}; timm has for example {', '.join(close)}: --set protocol.backbone=NAME"
+        )
     if name.startswith(("vit_", "swin_")):
         options["img_size"] = image_size
     if weights == "timm":

@@ -120,22 +120,22 @@ class StandardClassifier(Classifier):
 
     @torch.no_grad()
     def predict(self, images: np.ndarray, context: Context) -> np.ndarray:
-        return self._forward(images, lambda x: torch.softmax(self.logits(x).float(), 1))
+        return self._forward(images, self.autocast, lambda x: torch.softmax(self.logits(x).float(), 1))
 
     @torch.no_grad()
     def features(self, images: np.ndarray, context: Context) -> np.ndarray:
-        """Penultimate activations float32 (N, d) of uint8 images (N, h, w, c)."""
+        """Penultimate activations float32 (N, d) of uint8 images (N, h, w, c), in the precision of the context."""
         backbone = self.net[0]  # type: ignore[index]
-        return self._forward(images, lambda x: backbone(self.prepare(x)).float())
+        return self._forward(images, context.autocast, lambda x: backbone(self.prepare(x)).float())
 
-    def _forward(self, images: np.ndarray, function: Any) -> np.ndarray:
+    def _forward(self, images: np.ndarray, autocast: Any, function: Any) -> np.ndarray:
         mode = self.net.training
         self.net.eval()
         parts = []
         for start in range(0, len(images), self.eval_batch):
             raw = torch.tensor(images[start : start + self.eval_batch])
             x = raw.to(self.device).permute(0, 3, 1, 2).float() / 255
-            with self.autocast():
+            with autocast():
                 parts.append(function(x).float().cpu())
         self.net.train(mode)
         return torch.cat(parts).numpy()

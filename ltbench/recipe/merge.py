@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,25 @@ def resolve(
     """Merge all layers; returns the draft and the dataset instance. Unknown names raise with nearest matches.
 
     method: an id, a Python file, or a recipe such as {"generator": "NAME"}. The override "tuned" names a file of
-    `ltbench tune`, whose options for this method are a layer above the method's own.
+    `ltbench tune`, whose options for this method are a layer above the method's own. An override that changes nothing
+    renames nothing, so that it finds the cell that it names.
     """
     overrides = dict(overrides or {})
     file = overrides.pop("tuned", None)
     if file is None:
-        return resolve_with({}, method, dataset, protocol, seed, overrides)
-    from ltbench.tuned import read_tuned
+        whole = partial(resolve_with, {}, method, dataset, protocol, seed)
+    else:
+        from ltbench.tuned import read_tuned
 
-    return read_tuned(file).resolve(method, dataset, protocol, seed, overrides)
+        whole = partial(read_tuned(file).resolve, method, dataset, protocol, seed)
+    found = whole(overrides)
+    for key in sorted(overrides):
+        rest = {other: value for other, value in overrides.items() if other != key}
+        with suppress(UserError):  # without it the cell may not be whole
+            less = whole(rest)
+            if (less[0].recipe, less[0].weights_path) == (found[0].recipe, found[0].weights_path):
+                found, overrides = less, rest
+    return found
 
 
 def resolve_with(

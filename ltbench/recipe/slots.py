@@ -64,6 +64,9 @@ def _component(kind: str, spec: Any, tier: str, origin: str, key: str, origins: 
             origins[f"{key}.{name}"] = source
     if isinstance(full.get("base"), Mapping) and "name" not in full["base"]:  # options of the base that stands there
         below: Any = {**component.defaults(), **tiers.get(tier, {})}.get("base")
+        if below is None:
+            option = next(iter(full["base"]))
+            raise UserError(f"{key}.base.{option}: {component.id} has no base; set it first: --set {key}.base=NAME")
         full["base"] = {**({"name": below} if isinstance(below, str) else below), **full["base"]}
     if isinstance(full.get("base"), (str, Mapping)):
         full["base"] = _component(kind, full["base"], tier, origins[f"{key}.base"], f"{key}.base", origins)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ltbench.metrics import seeds_can_show, smallest_wilcoxon_p
 from ltbench.results.comparison import Comparison, Difference, comparison
@@ -29,9 +29,12 @@ def compare(
     resamples: int = 2000,
     all_images: bool = False,
     tuned: bool = False,
+    imbalance: str | None = None,
+    weights: str | None = None,
 ) -> str:
     """The text of `comparison`; all_images: every image on which they differ and not the first ten."""
-    found = comparison(results, a, b, dataset, protocol, resamples=resamples, tuned=tuned)
+    choice: dict[str, Any] = {"tuned": tuned, "imbalance": imbalance, "weights": weights}
+    found = comparison(results, a, b, dataset, protocol, resamples=resamples, **choice)
     return render(comparison_tables(found, all_images), fmt)
 
 
@@ -53,10 +56,7 @@ def verdict(c: Comparison, d: Difference) -> str:
 def _metrics(c: Comparison) -> Table:
     k = len(c.seeds)
     images = counted(c.n_images, "test image") + (f" in each of {c.n_splits} splits" if c.n_splits > 1 else "")
-    title = (
-        f"{c.b} minus {c.a} on {c.dataset}, protocol {c.protocol}, seed{'s' if k > 1 else ''} "
-        f"{', '.join(map(str, c.seeds))}, {images}, percent"
-    )
+    title = f"{c.b} minus {c.a} on {c.title}; seed{'s' if k > 1 else ''} {', '.join(map(str, c.seeds))}, {images}"
     header = ["metric", "difference", "low", "high", "p", "p Holm", "images only", "p", "detectable", "verdict"]
     rows = [
         [
@@ -101,11 +101,15 @@ def _notes(c: Comparison) -> list[str]:
             more = counted(d.more_seeds, "more seed")
             notes.append(f"{key}: about {more} would separate these, if {gap} is the true difference")
     notes += [
-        f"seed {seed}: answers differ on {differ} of {c.n_images} images; only {c.a} right {test[0]}, only {c.b} right "
-        f"{test[1]}, McNemar exact p = {test[2]:.3g}"
-        for seed, differ, test in zip(c.seeds, c.n_differ, c.mcnemar, strict=True)
+        f"{split}seed {seed}: answers differ on {differ} of {c.n_images} images; only {c.a} right {test[0]}, "
+        f"only {c.b} right {test[1]}, McNemar exact p = {test[2]:.3g}"
+        for split, seed, differ, test in zip(_splits_named(c), c.seeds, c.n_differ, c.mcnemar, strict=True)
     ]
     return notes
+
+
+def _splits_named(c: Comparison) -> list[str]:
+    return [f"split {split}, " if c.n_splits > 1 else "" for split in c.split_seeds]
 
 
 def _classes(c: Comparison) -> Table:

@@ -22,8 +22,10 @@ from ltbench.metrics import (
     sign_flip,
 )
 from ltbench.metrics.classification import confusion_matrix, from_confusion
-from ltbench.results.pairing import aligned, pairs_of, rows_of, shared
+from ltbench.results.pairing import Pair, aligned, pairs_of, read_pairs, shared
+from ltbench.results.rows import as_rows
 from ltbench.results.store import load_results
+from ltbench.results.words import table_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +39,7 @@ class Difference(NamedTuple):
     low, high, p: other images and other seeds; with one seed other images alone. p_holm: p corrected for the number of
     metrics. images_*: these trained models on other images. wilcoxon_p: exact, over seeds. detectable: the smallest
     true difference found with a power of 80 %, nan with one seed. more_seeds: 0 or how many more would separate the
-    two, None where none would.
+    two, None where none would and with one seed.
     """
 
     value: float
@@ -84,9 +86,10 @@ class DifferingImage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Method b against a over paired seeds.
+    """Method b against a over paired splits and seeds.
 
-    differences: by metric. mcnemar: per seed (only a right, only b right, p). recall: per class, in class order.
+    title: the conditions that all pairs share. seeds, split_seeds: of the pairs, in the order of mcnemar and n_differ.
+    differences: by metric. mcnemar: per pair (only a right, only b right, p). recall: per class, in class order.
     images: those answered differently, the greatest difference first. recall_*: (C,) means.
     """
 
@@ -94,7 +97,9 @@ class Comparison:
     protocol: str
     a: str
     b: str
+    title: str
     seeds: tuple[int, ...]
+    split_seeds: tuple[int, ...]
     n_splits: int
     n_images: int
     class_names: tuple[str, ...]
@@ -117,8 +122,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Split:
-    """Runs on one test part: ids and labels (n,), answers (k, n) of both sides."""
+    """Runs on one test part: its pairs, ids and labels (n,), answers (k, n) of both sides."""
 
+    pairs: tuple[Pair, ...]
     ids: np.ndarray
     y_true: np.ndarray
     a: np.ndarray
@@ -134,29 +140,35 @@ def comparison(
     *,
     resamples: int = 2000,
     tuned: bool = False,
+    imbalance: str | None = None,
+    weights: str | None = None,
 ) -> Comparison:
-    """Compare by seed on the same test images; `results` is a folder or `load_results` of it. tuned: tuned rows alone.
+    """Compare by split and seed on the same test images; `results` is a folder or `load_results` of it.
 
-    Raises UserError when the two share no data set, protocol, conditions, seed or test images.
+    tuned: tuned rows alone. imbalance, weights: "default" or the value, where the two share several. Raises UserError
+    when they share no data set, protocol, conditions, seed or test images, or several of them without a choice.
     """
-    frame = load_results(results) if isinstance(results, str | Path) else results
-    if "tuning" in frame:  # a tuned row of a method is another than the untuned one
-        frame = frame[(frame["tuning"] != "") == tuned]
-    dataset = shared("dataset", dataset, rows_of(frame, method=a), rows_of(frame, method=b), a, b)
-    rows_a, rows_b = rows_of(frame, method=a, dataset=dataset), rows_of(frame, method=b, dataset=dataset)
-    protocol = shared("protocol", protocol, rows_a, rows_b, a, b)
-    pairs = pairs_of(rows_of(rows_a, protocol=protocol), rows_of(rows_b, protocol=protocol), a, b)
-    sides = [aligned(one, two) for one, two in pairs]
-    classes = sides[0][0].probs.shape[1]
-    splits = _splits(sides)
+    rows = as_rows(load_results(results) if isinstance(results, str | Path) else results)
+    rows = [row for row in rows if bool(row.get("tuning")) == tuned]  # a tuned row is another than the untuned one
+    one, two = ([row for row in rows if row["method"] == name] for name in (a, b))
+    dataset = shared("dataset", dataset, one, two, a, b)
+    one, two = ([row for row in side if row["dataset"] == dataset] for side in (one, two))
+    protocol = shared("protocol", protocol, one, two, a, b)
+    one, two = ([row for row in side if row["protocol"] == protocol] for side in (one, two))
+    found = pairs_of(one, two, a, b, {"imbalance": imbalance, "weights": weights})
+    splits = _splits(read_pairs(found))
+    pairs = [pair for split in splits for pair in split.pairs]
+    classes = pairs[0].a.predictions.probs.shape[1]
     runs = [(s.y_true, x, y) for s in splits for x, y in zip(s.a, s.b, strict=True)]
-    names = tuple(pairs[0][0].data["data"].get("class_names") or map(str, range(classes)))
+    names = tuple(pairs[0].a.data["data"].get("class_names") or map(str, range(classes)))
     return Comparison(
         dataset=dataset,
         protocol=protocol,
         a=a,
         b=b,
-        seeds=tuple(one.cell["seed"] for one, _ in pairs),
+        title=table_title(found[0][0], (pair.split_seed for pair in pairs)),
+        seeds=tuple(pair.seed for pair in pairs),
+        split_seeds=tuple(pair.split_seed for pair in pairs),
         n_splits=len(splits),
         n_images=len(splits[0].ids),
         class_names=names,
@@ -168,18 +180,21 @@ def comparison(
     )
 
 
-def _splits(sides: Sequence[Any]) -> list[_Split]:
-    """Runs gathered by their test images."""
-    groups: dict[bytes, list[Any]] = {}
-    for pair in sides:
-        groups.setdefault(pair[0].ids.tobytes(), []).append(pair)
+def _splits(pairs: Sequence[Pair]) -> list[_Split]:
+    """Pairs gathered by their test images."""
+    groups: dict[bytes, list[tuple[Pair, Any, Any]]] = {}
+    for pair in pairs:
+        one, two = aligned(pair.a, pair.b)
+        groups.setdefault(one.ids.tobytes(), []).append((pair, one, two))
     return [
         _Split(
-            pairs[0][0].ids,
-            pairs[0][0].y_true,
-            *(np.stack([pair[side].probs.argmax(axis=1) for pair in pairs]) for side in (0, 1)),
+            tuple(pair for pair, _, _ in group),
+            group[0][1].ids,
+            group[0][1].y_true,
+            np.stack([one.probs.argmax(axis=1) for _, one, _ in group]),
+            np.stack([two.probs.argmax(axis=1) for _, _, two in group]),
         )
-        for pairs in groups.values()
+        for group in groups.values()
     ]
 
 
@@ -217,7 +232,7 @@ def _difference(points: list[np.ndarray], images: list[np.ndarray], rng: np.rand
         bootstrap_p(image_mean),
         float(wilcoxon(seeds, method="exact").pvalue) if k > 1 and (seeds != 0).any() else 1.0,
         precision.detectable(),
-        0 if p < 0.05 and k > 1 else precision.more_seeds(value),
+        precision.more_seeds(value),
     )
 
 

@@ -6,13 +6,14 @@ import gzip
 import io
 import shutil
 import tarfile
+import warnings
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ltbench.errors import LtbenchError, UserError
-from ltbench.results.files import atomic_write
-from ltbench.results.record import FILES, RESULT
+from ltbench.results.files import atomic_write, sha256
+from ltbench.results.record import FILES, RESULT, Result
 from ltbench.results.store import iter_results
 
 MIB = 1 << 20
@@ -23,10 +24,14 @@ def pack(root: Path | str, out: Path | str, *, part_size: float | None = None) -
     """Write the finished cells below `root` without weights as a tar (gzip where `out` ends in .gz or .tgz).
 
     part_size: largest size of a file in MiB; more cells go into OUT-2.tar, OUT-3.tar ... and a cell is never cut.
-    Returns the files. Raises UserError when there is nothing to pack or a cell alone is over the size.
+    Returns the files. A cell whose files are not those of its run is packed with a warning. Raises UserError when there
+    is nothing to pack or a cell alone is over the size.
     """
-    root, out = Path(root), Path(out)
-    cells = [_members(root, result.folder) for result in iter_results(root)]
+    root, out, cells = Path(root), Path(out), []
+    for result in iter_results(root):
+        for problem in changed_files(result):
+            warnings.warn(f"{problem}; packed as it is, and ltbench verify will say so", stacklevel=2)
+        cells.append(_members(root, result.folder))
     if not cells:
         raise UserError(f"no finished cell below {root}; run one first, or see: ltbench status --out {root}")
     parts = _parts(cells, None if part_size is None else int(part_size * MIB))
@@ -34,6 +39,20 @@ def pack(root: Path | str, out: Path | str, *, part_size: float | None = None) -
     for path, members in zip(paths, parts, strict=True):
         atomic_write(path, lambda file, members=members, path=path: _write(file, members, path))  # type: ignore[misc]
     return paths
+
+
+def changed_files(result: Result) -> list[str]:
+    """Files of a cell that are missing, changed or new since the run, each with what is wrong."""
+    recorded = result.data.get("files") or {}
+    problems = [f"{result.folder / RESULT} records no checksums"] if not recorded else []
+    for name, digest in recorded.items():
+        path = result.folder / name
+        if not path.is_file():
+            problems.append(f"{path} is missing")
+        elif sha256(path) != digest:
+            problems.append(f"{path} was changed after the run: its checksum is not the recorded one")
+    extra = [name for name in FILES if name not in recorded and (result.folder / name).is_file()]
+    return problems + [f"{result.folder / name} appeared after the run" for name in extra if recorded]
 
 
 def kind(path: Path) -> str:

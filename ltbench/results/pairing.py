@@ -1,36 +1,39 @@
-"""Which cells of two methods may be compared: same data set, protocol, conditions, seed and test images."""
+"""Which cells of two methods may be compared: same data set, protocol, conditions, split, seed and test images."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ltbench.errors import UserError
 from ltbench.results.record import Predictions, Result, read_result
-from ltbench.results.rows import age, as_rows
+from ltbench.results.rows import age, grouped, word
 from ltbench.results.store import counted
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-SAME = ("content", "split_scheme", "split_seed", "imbalance", "weights", "tuning")
+COMMON = ("content", "split_scheme", "imbalance", "weights", "tuning")  # what all pairs of a comparison share
+DEFAULT = "default"  # the word for a condition that was not set
 NAMED = 3  # image ids in an error
 
-
-def rows_of(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
-    """The rows with these values."""
-    for name, value in wanted.items():
-        frame = frame[frame[name] == value]
-    return frame
+Rows = Sequence[Mapping[str, Any]]
 
 
-def shared(kind: str, asked: str | None, one: pd.DataFrame, two: pd.DataFrame, a: str, b: str) -> str:
+class Pair(NamedTuple):
+    """Two results of one split and seed."""
+
+    split_seed: int
+    seed: int
+    a: Result
+    b: Result
+
+
+def shared(kind: str, asked: str | None, one: Rows, two: Rows, a: str, b: str) -> str:
     """The data set or protocol that both have, or the one asked for."""
     for name, rows in ((a, one), (b, two)):
-        if len(rows) == 0:
+        if not rows:
             raise UserError(f"no stored result of method {name!r} here; run it first, or see: ltbench leaderboard")
-    has_a, has_b = sorted(set(one[kind])), sorted(set(two[kind]))
+    has_a, has_b = (sorted({row[kind] for row in rows}) for rows in (one, two))
     shared = sorted(set(has_a) & set(has_b))
     if asked is not None and asked not in shared:
         raise UserError(f"{a} and {b} have no common results under {kind} {asked!r}; they share {shared or 'none'}")
@@ -41,20 +44,66 @@ def shared(kind: str, asked: str | None, one: pd.DataFrame, two: pd.DataFrame, a
     return asked or shared[0]
 
 
-def pairs_of(rows_a: pd.DataFrame, rows_b: pd.DataFrame, a: str, b: str) -> list[tuple[Result, Result]]:
-    """Results of both at each shared seed, the newest of each; the conditions must be equal."""
-    pairs = []
-    for seed in sorted(set(rows_a["seed"]) & set(rows_b["seed"])):
-        one, two = (max(as_rows(rows_of(rows, seed=seed)), key=age) for rows in (rows_a, rows_b))
-        for name in SAME:
-            if str(one[name]) != str(two[name]):
-                raise UserError(f"{a} and {b} differ in {name} at seed {seed}: {one[name]} and {two[name]}; rerun one")
-        pairs.append((read_result(one["folder"]), read_result(two["folder"])))
-    if not pairs:
-        raise UserError(
-            f"{a} has seeds {sorted(set(rows_a['seed']))} and {b} has {sorted(set(rows_b['seed']))}: none in common"
-        )
-    return pairs
+def pairs_of(rows_a: Rows, rows_b: Rows, a: str, b: str, chosen: Mapping[str, str | None]) -> list[tuple[Any, Any]]:
+    """Rows of both at each shared split and seed, the newest of each, under the conditions that both have.
+
+    chosen: condition -> its value in words, "default" where it was not set, None for any. Raises UserError where the
+    two share no conditions, several, or no split and seed.
+    """
+    groups_a, groups_b = (_by_conditions(rows, chosen) for rows in (rows_a, rows_b))
+    common = [key for key in groups_a if key in groups_b]
+    if not common:
+        raise UserError(_different(list(groups_a), list(groups_b), a, b, chosen))
+    found = {key: _by_seed(groups_a[key], groups_b[key]) for key in common}
+    usable = [key for key in common if found[key]]
+    if not usable:
+        sides = (sorted({(row["split_seed"], row["seed"]) for row in rows}) for rows in (rows_a, rows_b))
+        has_a, has_b = (", ".join(f"{seed} (split {split})" for split, seed in pairs) for pairs in sides)
+        raise UserError(f"{a} has seeds {has_a} and {b} has {has_b}: none in common")
+    if len(usable) > 1:
+        names = [name for i, name in enumerate(COMMON) if len({key[i] for key in usable}) > 1]
+        listed = "; ".join(", ".join(f"{name} {_said(key[COMMON.index(name)])}" for name in names) for key in usable)
+        ways = ", ".join(f"--{name} VALUE" for name in names if name in chosen) or "another --out"
+        raise UserError(f"{a} and {b} share several conditions ({listed}); choose one with {ways}")
+    return found[usable[0]]
+
+
+def _by_conditions(rows: Rows, chosen: Mapping[str, str | None]) -> dict[tuple[str, ...], Rows]:
+    kept = [row for row in rows if all(v is None or _said(word(row.get(k))) == v for k, v in chosen.items())]
+    return dict(grouped(kept, lambda row: tuple(word(row.get(name)) for name in COMMON)))
+
+
+def _by_seed(rows_a: Rows, rows_b: Rows) -> list[tuple[Any, Any]]:
+    def newest(rows: Rows) -> dict[Any, Any]:
+        by = grouped(rows, lambda row: (row["split_seed"], row["seed"]))
+        return {key: max(cells, key=age) for key, cells in by.items()}
+
+    one, two = newest(rows_a), newest(rows_b)
+    return [(one[key], two[key]) for key in sorted(set(one) & set(two))]
+
+
+def _different(
+    has_a: list[tuple[str, ...]], has_b: list[tuple[str, ...]], a: str, b: str, chosen: Mapping[str, str | None]
+) -> str:
+    asked = ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)
+    for name, has in ((a, has_a), (b, has_b)):
+        if not has:
+            return f"no stored result of {name} has {asked}; leave the choice out to see what there is"
+    told = []
+    for i, name in enumerate(COMMON):
+        values_a, values_b = (sorted({_said(key[i]) for key in has}) for has in (has_a, has_b))
+        if values_a != values_b:
+            told.append(f"{name} ({', '.join(values_a)} and {', '.join(values_b)})")
+    return f"{a} and {b} differ in {', '.join(told)}: not comparable; run one of them as the other was"
+
+
+def _said(value: str) -> str:
+    return value or DEFAULT
+
+
+def read_pairs(pairs: Sequence[tuple[Any, Any]]) -> list[Pair]:
+    """The results of these rows."""
+    return [Pair(x["split_seed"], x["seed"], read_result(x["folder"]), read_result(y["folder"])) for x, y in pairs]
 
 
 def aligned(one: Result, two: Result) -> tuple[Predictions, Predictions]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ RESULT, PREDICTIONS, HISTORY, CONFIG, SPLITS = (
     "splits.json",
 )
 LOCK, HOLDER = "lock", "lock.pid"  # held while a process works on the cell; who that is
+DIGEST = "digest"  # of the record itself; those of older versions have none
 FILES = (PREDICTIONS, HISTORY, CONFIG, SPLITS, "samples.png", "synthetic.csv")
 COLUMNS = ("ids", "y_true", "probs", "val_ids", "val_y_true", "val_probs")
 PARTS = ("", "val_")  # of the columns: test and validation
@@ -133,7 +135,7 @@ class Result:
 
 
 def write_result(folder: Path | str, data: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> Result:
-    """Write predictions.npz, then result.json with the checksums of all files of the cell; returns what was written.
+    """Write predictions.npz, then result.json with the checksums of all files of the cell, and its own, as `digest`.
 
     predictions: ids (N,), y_true (N,), probs (N, C) of the test part and the same with `val_` of the validation part.
     """
@@ -143,8 +145,14 @@ def write_result(folder: Path | str, data: Mapping[str, Any], predictions: Mappi
     columns: Any = _checked_columns(predictions)
     atomic_write(folder / PREDICTIONS, lambda file: np.savez_compressed(file, **columns))
     checksums = {name: sha256(folder / name) for name in FILES if (folder / name).is_file()}
-    atomic_write(folder / RESULT, to_json({"schema": SCHEMA, **data, "files": checksums}))
+    record = {"schema": SCHEMA, **data, "files": checksums}
+    atomic_write(folder / RESULT, to_json({**record, DIGEST: own_digest(record)}))
     return read_result(folder)
+
+
+def own_digest(record: Mapping[str, Any]) -> str:
+    """sha256 of a record's text without its digest."""
+    return hashlib.sha256(to_json({key: value for key, value in record.items() if key != DIGEST}).encode()).hexdigest()
 
 
 def read_result(folder: Path | str) -> Result:

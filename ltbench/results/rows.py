@@ -30,14 +30,14 @@ def as_rows(results: Rows) -> Sequence[Mapping[str, Any]]:
 
 def conditions(row: Mapping[str, Any]) -> tuple[str, ...]:
     """What must be equal for two cells to stand in one table, in words."""
-    return tuple(_word(row.get(name)) for name in CONDITIONS)
+    return tuple(word(row.get(name)) for name in CONDITIONS)
 
 
 def comparable(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     """The cells of each table: those of one data set, protocol, weights, split and imbalance."""
     found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for values, cells in grouped(rows, lambda row: tuple(map(row.get, CONDITIONS))).items():
-        found.setdefault(tuple(map(_word, values)), []).extend(cells)
+        found.setdefault(tuple(map(word, values)), []).extend(cells)
     return [found[key] for key in sorted(found)]
 
 
@@ -115,7 +115,8 @@ def known(kind: str, name: str, names: Iterable[Any]) -> None:
         raise error(f"no stored result has the {kind} {name!r}.{hint} There are: {', '.join(there[:12])}")
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A condition's value as text, "" where it was not set."""
     if value is None or value != value:
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)

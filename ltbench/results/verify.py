@@ -13,9 +13,8 @@ import numpy as np
 
 from ltbench.errors import LtbenchError, UserError
 from ltbench.metrics import classification
-from ltbench.results.files import sha256
-from ltbench.results.pack import unpack
-from ltbench.results.record import FILES, PREDICTIONS, RESULT, SPLITS, Result, read_result
+from ltbench.results.pack import changed_files, unpack
+from ltbench.results.record import DIGEST, PREDICTIONS, RESULT, SPLITS, Result, own_digest, read_result
 from ltbench.results.store import counted
 from ltbench.results.walk import cell_folders
 
@@ -59,20 +58,6 @@ def verify_all(path: Path | str) -> dict[str, list[str]]:
     return found
 
 
-def changed_files(result: Result) -> list[str]:
-    """Files of a cell that are missing, changed or new since the run, each with what is wrong."""
-    recorded = result.data.get("files") or {}
-    problems = [f"{result.folder / RESULT} records no checksums"] if not recorded else []
-    for name, digest in recorded.items():
-        path = result.folder / name
-        if not path.is_file():
-            problems.append(f"{path} is missing")
-        elif sha256(path) != digest:
-            problems.append(f"{path} was changed after the run: its checksum is not the recorded one")
-    extra = [name for name in FILES if name not in recorded and (result.folder / name).is_file()]
-    return problems + [f"{result.folder / name} appeared after the run" for name in extra if recorded]
-
-
 def _identity(result: Result) -> list[str]:
     from ltbench.cell import cell_hash
 
@@ -81,7 +66,9 @@ def _identity(result: Result) -> list[str]:
         recomputed = cell_hash(cell)
     except KeyError as error:
         return [f"{path}: the cell lacks {error}, its hash cannot be recomputed"]
-    problems = []
+    problems, raw = [], json.loads(path.read_text())
+    if raw.get(DIGEST, own_digest(raw)) != own_digest(raw):
+        problems.append(f"{path} was changed after the run: its own checksum is not the recorded one")
     if recomputed != cell.get("hash"):
         problems.append(f"{path}: the cell hash is {cell.get('hash')}, its recipe gives {recomputed}")
     spent = (cell["recipe"].get("tuning") or {}).get("seconds")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ltbench.errors import PluginError
+from ltbench.results.rows import word
 
 if TYPE_CHECKING:
     from ltbench.registry import Registry
@@ -90,15 +91,16 @@ def options(budget: str | None) -> str:
 
 def as_the_paper(record: Mapping[str, Any]) -> bool:
     """Whether neither the imbalance nor the options are of our making, so that a paper's number may be subtracted."""
-    return not (record["imbalance"] or record["tuning"])
+    return not (word(record["imbalance"]) or record["tuning"])
 
 
-def table_title(record: Mapping[str, Any]) -> str:
-    """What the rows of a table have in common, from one of them."""
+def table_title(record: Mapping[str, Any], split_seeds: Iterable[int] = ()) -> str:
+    """What the rows of a table have in common, from one of them; split_seeds: where they are of several splits."""
+    seeds = sorted({*split_seeds}) or [record["split_seed"]]
     ratio = record["train_ratio"]
     imbalance = "" if math.isnan(ratio) else f", training imbalance {ratio:.1f}"
-    imbalance += f" (set to {record['imbalance']})" if record["imbalance"] else ""
-    split = f"split {record['split_scheme']} seed {record['split_seed']}{imbalance}"
+    imbalance += f" (set to {set_to})" if (set_to := word(record["imbalance"])) else ""
+    split = f"split {record['split_scheme']} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}{imbalance}"
     return (
         f"{record['dataset']}, protocol {record['protocol']}, weights {record['weights'] or 'none'}, "
         f"{split}, {options(record['tuning'])}, percent"

@@ -132,7 +132,6 @@ def check(values: dict[str, Any]) -> None:
     choice("generator.spacing", values["spacing"], SPACINGS)
     for name in ("zero_snr", "clip"):
         choice(f"generator.{name}", values[name], (True, False))
-    number("generator.eta", values["eta"], high=1, ends="[]")
     if values["min_snr"] is not None:
         number("generator.min_snr", values["min_snr"], ends="()", example=5)
     if values["zero_snr"] and values["prediction"] == "epsilon":
@@ -140,5 +139,11 @@ def check(values: dict[str, Any]) -> None:
             "generator.zero_snr has a level without any signal, where the noise says nothing about the image; "
             "--set generator.prediction=v_prediction"
         )
-    if values["eta"] and values["sampler"] != "ddim":
-        raise UserError(f"generator.eta={values['eta']:g} is for generator.sampler=ddim, got {values['sampler']!r}")
+    check_eta(values["eta"], values["sampler"])
+
+
+def check_eta(eta: Any, sampler: str) -> None:
+    """UserError for a share of noise out of range, or given to a sampler other than DDIM."""
+    number("generator.eta", eta, high=1, ends="[]")
+    if eta and sampler != "ddim":
+        raise UserError(f"generator.eta={eta:g} is for generator.sampler=ddim, got {sampler!r}")

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from ltbench.errors import UserError
 from ltbench.interfaces import Context, ImageTable
 from ltbench.options import choice, number, whole
-from ltbench_diffusion.ddpm import DDPM
+from ltbench_diffusion.ddpm import DDPM, check_eta
 from ltbench_diffusion.examples import Examples
 from ltbench_diffusion.label_options import check_cfg
 from ltbench_diffusion.latents import latent_examples
@@ -84,7 +84,7 @@ class SkinSDM(DDPM):
         number("generator.lr", lr, ends="()", example=1e-5)
         number("generator.label_power", label_power, high=1, ends="[]", example=0.5)
         number("generator.ema", ema, high=1)
-        number("generator.eta", eta, high=1, ends="[]")
+        check_eta(eta, sampler)
         number("generator.p_uncond", p_uncond, high=1)
         check_cfg(cfg, p_uncond)
         self.options, self.cfg = {**values, "clip": False, "min_snr": None}, float(cfg)
@@ -104,7 +104,11 @@ class SkinSDM(DDPM):
         size = o["size"] or unet.sample_size * factor
         step = factor * 2 ** (len(unet.block_out_channels) - 1)
         if size % step:
-            raise UserError(f"generator.size must be a multiple of {step} px for these weights, got {size}")
+            below = max(size // step, 1) * step
+            raise UserError(
+                f"generator.size must be a multiple of {step} px for these weights, got {size}; "
+                f"--set generator.size={below} or {below + step}"
+            )
         self.shape = (unet.in_channels, size // factor, size // factor)
         self.image_side, self.channels = max(table.images.shape[1:3]), table.images.shape[3]
         return latent_examples(

@@ -160,6 +160,8 @@ def check(values: Mapping[str, Any]) -> None:
             "generator.form=mean_shift moves the mean of a stochastic step, which DDIM does not have: "
             "--set generator.sampler=ddpm, or --set generator.form=score"
         )
+    if values["sampler"] == "ddpm" and values["eta"] != 1:
+        raise UserError(f"generator.eta={values['eta']:g} is for generator.sampler=ddim, got 'ddpm', whose eta is 1")
     autoencoder_options({**values, "autoencoder": "kl"}, IDENTITY)
     pool = values["pool"]
     if not isinstance(pool, (list, tuple)) or not pool or not all(isinstance(source, str) for source in pool):

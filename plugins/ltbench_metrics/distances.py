@@ -62,6 +62,7 @@ def distances(record: GenerationRecord, warnings: list[str]) -> dict[str, Any]:
             warnings.append(_too_few(n))
         values[f"copy_ratio[{name}]"] = _copies(record, extract, pool, real, order)
         values |= _classes(record, name, (fd, kd), real, fake)
+        values |= _neighbours_by_class(record, name, real, fake)
         values.setdefault("fd_floor", values[f"{fd}_floor[{name}]"])
         if n <= real.shape[1]:
             warnings.append(
@@ -120,6 +121,26 @@ def _classes(
             "classes_counted": float(len(found.counted)),
         }
     return values
+
+
+def _neighbours_by_class(record: GenerationRecord, name: str, real: np.ndarray, fake: np.ndarray) -> dict[str, Any]:
+    """Shares, their floors and copy ratios (against other images of the class) by class; nan where a class has few."""
+    if (record.labels < 0).any():
+        return {}
+    rng, names = np.random.default_rng([record.seed, 3]), [*SHARES, *(f"{key}_floor" for key in SHARES)]
+    lines: list[dict[str, float]] = []
+    for c in range(record.num_classes):
+        ours, theirs = (rng.permutation(side) for side in (fake[record.labels == c], real[record.real_labels == c]))
+        n = min(len(ours), len(theirs) // 2, NEIGHBOURS)
+        found = _neighbours(name, ours[:n], theirs[:n], theirs[n : 2 * n]) if n >= CLASS_LEAST else {}
+        line = {key: found.get(f"{key}[{name}]", float("nan")) for key in names}
+        enough = len(theirs) >= 2 and len(ours) >= 1
+        line["copy_ratio"] = copy_ratio(theirs[: 2 * NEIGHBOURS], ours[:NEIGHBOURS]) if enough else float("nan")
+        lines.append(line)
+    return {
+        f"{key.removesuffix('_floor')}_per_class{'_floor' * key.endswith('_floor')}[{name}]": [x[key] for x in lines]
+        for key in lines[0]
+    }
 
 
 def _weights(record: GenerationRecord) -> np.ndarray | None:

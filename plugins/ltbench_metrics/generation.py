@@ -24,6 +24,7 @@ class Generation(Metric):
     alone the distances are called fid[F] and kid[F]. fd_matched[F]: pool against all real images, weighted to the
     class mix of the pool (the plain distance also sees that the pool favours rare classes). *_macro[F]: mean over the
     classes with at least 20 images a side; Frechet distances there in 16 principal axes, for their bias.
+    *_per_class[F]: lists by class, nan where one has fewer.
     copy_ratio[F]: nearness to training images over that of held-out ones, 0 for copies, about 1 for new images.
     target_rate: share of pool images that the judge gives their class; _tail: over the three rarest classes.
     diversity: within-class pixel sd; nearest_ratio: share of likely copies of training images (see `pixels`).
@@ -57,7 +58,7 @@ class Generation(Metric):
         return {**values, "warnings": warnings}
 
 
-def _target_rates(record: GenerationRecord, warnings: list[str]) -> dict[str, float]:
+def _target_rates(record: GenerationRecord, warnings: list[str]) -> dict[str, Any]:
     counts = np.bincount(record.real_labels, minlength=record.num_classes)
     tail = np.isin(record.labels, np.argsort(counts, kind="stable")[:TAIL])
     unlabelled = bool((record.labels < 0).any())
@@ -76,6 +77,7 @@ def _target_rates(record: GenerationRecord, warnings: list[str]) -> dict[str, fl
         "target_rate": float(right.mean()),
         "target_rate_tail": float(right[tail].mean()) if tail.any() else float("nan"),
         "target_rate_macro": float(np.mean(list(classes.values()))),
+        "target_rate_per_class": [classes.get(c, float("nan")) for c in range(record.num_classes)],
         **{f"target_rate_class[{c}]": rate for c, rate in classes.items()},
     }
 

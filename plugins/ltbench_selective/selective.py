@@ -135,9 +135,12 @@ class Selective(Generator):
             if missing
         ]
         rounds = f"{harvest.rounds} rounds" if harvest.rounds > 1 else "1 round"
-        text = f"selection fell short in {len(lines)} classes after {rounds}; {'; '.join(lines)}"
+        text = (
+            f"selection fell short in {len(lines)} classes after {rounds}; {'; '.join(lines)}; "
+            f"raise generator.limit={self.limit:g}, or take fewer images"
+        )
         if self.on_shortfall == "error":
-            raise DataError(f"{text}; raise generator.limit={self.limit:g}, or take fewer images")
+            raise DataError(text)
         log.warning("%s", text)
         if self.on_shortfall == "fill_random":
             harvest.fill(rng)

@@ -18,6 +18,26 @@ from ltbench.engine.guide import ClassifierGuide, frozen
 from ltbench.engine.loader import PlanBatches, occurrences
 from ltbench.errors import CheckpointError, ContractError, Diverged, NonFinite, TestIsSealed, UserError
 from ltbench.interfaces import EpochPlan
+from ltbench.testing import tiny_context
+
+
+def test_reference_features_are_in_full_precision_whatever_the_protocol_says(tmp_path, monkeypatch):
+    """bf16, here on the CPU, and TF32 are for training and predictions; distances are measured without them."""
+    monkeypatch.setattr(
+        DevicePolicy, "autocast", lambda self: torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16")
+    )
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    context = tiny_context(tmp_path)
+    context.policy = DevicePolicy(context.device, "bf16")
+    reference, images, seen = context.reference("features"), context.val.images, []
+    classifier, x = reference.classifier, torch.tensor(images).permute(0, 3, 1, 2) / 255
+    classifier.net.eval()
+    with torch.no_grad():
+        features, probs = classifier.net[0](classifier.prepare(x)), classifier.logits(x).softmax(1)
+    classifier.net[0].register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    assert np.allclose(reference.features(images), features, rtol=0, atol=1e-6)
+    assert not np.allclose(reference.predict(images), probs, rtol=0, atol=1e-6)
+    assert seen == [False, True] and "float32 without TF32" in reference.preprocess
 
 
 def test_no_synthetic_images_equals_plain_training_bit_for_bit(cell):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from ltbench.engine import fits
 from ltbench.engine.fits import FitCache, Phase
 from ltbench.errors import CheckpointError, LtbenchError
+from ltbench.testing.tiny import tiny_context
 
 
 class Walk:
@@ -102,6 +104,31 @@ def test_two_at_once_one_works_the_other_waits(cache):
     (second, charged) = result[0]
     assert (second.seen, charged) == ([], [True])
     assert torch.equal(second.value, first.value)
+
+
+def test_a_phase_is_not_charged_for_a_fit_inside_it(tmp_path):
+    """Neither for working on it, nor for waiting for another process, nor for loading it."""
+    context, lock, seconds = tiny_context(tmp_path), threading.Event(), {}
+
+    def elsewhere():
+        for _ in tiny_context(tmp_path).steps("waited for", 1, Walk()):
+            lock.set()
+            time.sleep(0.5)
+
+    other = threading.Thread(target=elsewhere)
+    other.start()
+    lock.wait()
+    for name, fit in {"waits": "waited for", "works": "own", "loads": "own"}.items():
+        with context.cost.of(name, context.policy):
+            for _ in context.steps(fit, 1, Walk()):
+                with context.cost.of("nested", context.policy):
+                    time.sleep(0.2)
+            time.sleep(0.05)
+        seconds[name] = context.cost.phases[name]["seconds"]
+    other.join()
+    assert context.cost.phases["fit cell/waited for"]["seconds"] >= 0.5
+    assert 0.2 <= context.cost.phases["nested"]["seconds"] < 0.3  # only the second of the three works
+    assert all(0.05 <= value < 0.15 for value in seconds.values()), seconds
 
 
 def test_a_corrupt_entry_names_the_file(cache, tmp_path):

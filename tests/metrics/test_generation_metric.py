@@ -181,6 +181,26 @@ def test_every_measure_has_its_floor_and_n(good):
     assert 0.9 < got["target_rate_macro"] <= 1
 
 
+def test_neighbours_by_class_are_those_of_its_images_alone(good):
+    images, labels = good
+    whole = Generation().compute(record(images, labels))
+    for key in ("precision", "recall", "density", "coverage"):
+        values, floors = (np.array(whole[f"{key}_per_class{end}[ref]"]) for end in ("", "_floor"))
+        assert (
+            np.isfinite([values[:2], floors[:2]]).all() and np.isnan([values[2:], floors[2:]]).all()
+        )  # 10 and 5 a side
+    real, real_labels = stripes(COUNTS, np.random.default_rng(0))
+    moved = np.where((labels == 0)[:, None, None, None], 255 - images, images)  # one class is spoilt, and it alone
+    spoilt = Generation().compute(record(moved, labels))["precision_per_class[ref]"]
+    assert spoilt[0] < 0.1 and spoilt[1] == whole["precision_per_class[ref]"][1] > 0.5
+    rare = images.copy()
+    rare[labels == 3] = real[real_labels == 3][: (labels == 3).sum()]
+    copied = Generation().compute(record(rare, labels))["copy_ratio_per_class[ref]"]
+    assert copied[3] == 0 and copied[:3] == whole["copy_ratio_per_class[ref]"][:3] and min(copied[:3]) > 0.5
+    rates = whole["target_rate_per_class"]
+    assert np.mean(rates) == pytest.approx(whole["target_rate_macro"]) and len(rates) == 4
+
+
 def test_shuffled_labels_move_the_classes_and_not_the_whole(good):
     images, labels = good
     right, wrong = (Generation().compute(record(images, y)) for y in (labels, np.roll(labels, 20)))

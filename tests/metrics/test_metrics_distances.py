@@ -106,8 +106,13 @@ def test_sample_size_bias_follows_the_sheet():
     assert np.mean(draws) == pytest.approx(17.4, rel=0.05)
 
 
+SIZES = (100, 200, 500, 1000, 2000, 5000, 10_000)
+BIAS = {16: (1.80, 0.866, 0.343, 0.182, 0.082, 0.033, 0.015), 64: (22.7, 11.15, 4.44, 2.23, 1.09, 0.446, 0.219)}
+
+
 @pytest.mark.parametrize(
-    ("d", "n", "published"), [(16, 100, 1.80), (16, 500, 0.343), (64, 200, 11.15), (64, 1000, 2.23)]
+    ("d", "n", "published"),
+    [(d, n, value) for d, row in BIAS.items() for n, value in zip(SIZES, row, strict=True)],
 )
 def test_sample_size_bias_of_one_distribution(d, n, published):
     """Against single draws of the sheet, and where n >> d against 2 d / n for the means, d (d + 1) / 2 n beside."""
@@ -171,6 +176,9 @@ def test_prdc_of_one_distribution():
     got = prdc(*np.random.default_rng(7).normal(size=(2, 1000, 64)), k=5)
     assert got["precision"] == pytest.approx(0.718, abs=0.06) and got["recall"] == pytest.approx(0.742, abs=0.06)
     assert got["density"] == pytest.approx(1.0, abs=0.25) and got["coverage"] == pytest.approx(0.969, abs=0.03)
+    got = prdc(*np.random.default_rng(7).normal(size=(2, 1000, 64)), k=3)
+    assert got["precision"] == pytest.approx(0.602, abs=0.06) and got["recall"] == pytest.approx(0.622, abs=0.06)
+    assert got["coverage"] == pytest.approx(1 - 2**-3, abs=0.03)
 
 
 NAN = np.array([[0.0, 1.0], [np.nan, 1.0], [2.0, 2.0]])

@@ -57,9 +57,25 @@ def test_without_other_noise_splits_give_the_t_interval():
 
 def test_splits_that_agree_narrow_the_interval():
     rng = np.random.default_rng(0)
-    one = hierarchical_draws([np.array([0.5])], [rng.normal(0.5, 0.1, (1, 20000))], rng)
-    four = hierarchical_draws([np.array([0.5])] * 4, [rng.normal(0.5, 0.1, (1, 20000)) for _ in range(4)], rng)
+    one, four = (
+        hierarchical_draws(
+            [np.array([0.5, 0.5])] * k, [np.tile(rng.normal(0.5, 0.1, 20000), (2, 1)) for _ in range(k)], rng
+        )
+        for k in (1, 4)
+    )
     assert np.std(four) == pytest.approx(np.std(one) / 2, rel=0.03)
+
+
+@pytest.mark.parametrize("splits", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.04])
+def test_splits_of_one_seed_each_keep_their_level(splits, spread):
+    """spread: sd over seeds, which one seed a split cannot tell from that of the images, sd 0.02."""
+    rng, found = np.random.default_rng(splits), 0
+    for _ in range(400):
+        points = [rng.normal(0, np.hypot(0.02, spread), 1) for _ in range(splits)]
+        drawn = hierarchical_draws(points, [p + rng.normal(0, 0.02, (1, 500)) for p in points], rng)
+        found += bootstrap_p(drawn) < 0.05
+    assert found / 400 <= 0.075
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])

@@ -178,7 +178,7 @@ def test_other_class_names_are_another_fit(tmp_path: Path, weights: str) -> None
 
 
 def test_a_size_the_network_cannot_take(tmp_path: Path, weights: str) -> None:
-    with pytest.raises(UserError, match=r"generator\.size must be a multiple of 4 px for these weights, got 18"):
+    with pytest.raises(UserError, match=r"multiple of 4 px for these weights, got 18; --set generator\.size=16 or 20$"):
         fitted(tmp_path, weights, size=18)
 
 
@@ -196,6 +196,9 @@ def test_a_class_without_an_image_is_named(tmp_path: Path, weights: str) -> None
         ({"train": "vae"}, r"generator\.train must be one of full, lora, none"),
         ({"cfg": 2.0, "p_uncond": 0.0}, r"cfg=2 mixes in predictions without a class"),
         ({"steps": 1}, r"generator\.steps must be"),
+        ({"eta": 0.5}, r"generator\.eta=0.5 is for generator\.sampler=ddim, got 'dpm\+\+'"),
+        ({"eta": 1.0, "sampler": "ddpm"}, r"generator\.eta=1 is for generator\.sampler=ddim, got 'ddpm'"),
+        ({"eta": 1.5, "sampler": "ddim"}, r"generator\.eta must be"),
         ({"rank": 0}, r"generator\.rank must be"),
         ({"size": 4}, r"generator\.size must be"),
         ({"lr": -1}, r"generator\.lr must be"),

@@ -326,6 +326,7 @@ def test_the_decoder_depends_on_its_classifier_and_no_pretraining_on_the_pixels(
     ("options", "error", "words"),
     [
         ({"form": "mean_shift"}, UserError, r"generator.sampler=ddpm"),
+        ({"sampler": "ddpm", "eta": 0.0}, UserError, "generator.eta=0 is for generator.sampler=ddim, got 'ddpm'"),
         ({"pool": []}, UserError, "generator.pool must be a list of sources"),
         ({"pool": [3]}, UserError, "generator.pool must be a list of sources"),
         ({"scale": -1}, UserError, "generator.scale must be a number of at least 0"),
@@ -340,3 +341,7 @@ def test_the_decoder_depends_on_its_classifier_and_no_pretraining_on_the_pixels(
 def test_bad_input(tmp_path, options, error, words):
     with pytest.raises(error, match=words):
         made(tmp_path, **options)
+
+
+def test_ancestral_steps_take_the_default_eta():
+    assert HistoDiffusion(sampler="ddpm", form="mean_shift").options["eta"] == 1

@@ -146,6 +146,24 @@ def test_fixed_quota_by_ratio() -> None:
     assert build("fixed-quota", ratio=0.2, total=8).quota == 8
 
 
+@pytest.mark.parametrize(("ratio", "total"), [(0.5, 2500), (1.0, 5000), (2.0, 10_000), (3.0, 15_000)])
+def test_ratios_of_the_histodiffusion_paper(ratio: float, total: int) -> None:
+    """Of 5 000 labelled images in 9 classes, even but for one: totals, and equal shares by largest remainder."""
+    labelled = largest_remainder(np.ones(9), 5000)
+    assert labelled.tolist() == [556] * 5 + [555] * 4
+    sampler = build("fixed-quota", labelled, ratio=ratio)
+    got = sampler.synthetic_counts({"epoch": 0, "pool_counts": np.zeros(9)})
+    more = total % 9
+    assert sampler.quota == got.sum() == total
+    assert got.tolist() == [total // 9 + 1] * more + [total // 9] * (9 - more)
+
+
+def test_equal_shares_do_not_follow_the_class_counts() -> None:
+    for counts, shares in (([90, 9, 1], [50, 50, 50]), ([90, 0, 10], [75, 0, 75])):
+        sampler = build("fixed-quota", np.array(counts), ratio=1.5)
+        assert sampler.synthetic_counts({"epoch": 0, "pool_counts": np.zeros(3)}).tolist() == shares
+
+
 @pytest.mark.parametrize("total", [-1, 2.5, True, "many", float("nan")])
 def test_a_senseless_total_is_named(total: Any) -> None:
     with pytest.raises(UserError, match=r"sampler\.total must be a whole number .* got"):

@@ -49,6 +49,21 @@ def test_the_selective_augmentation_table():
     assert names[ranked(distances, labels, accepted, 1)].tolist() == ["b1", "b3"]
 
 
+@pytest.mark.parametrize(("asked", "kept", "missing"), [(1, ["a1"], 0), (2, ["a1", "a3"], 0), (3, ["a1", "a3"], 1)])
+def test_the_best_of_the_table_and_what_is_missing(asked, kept, missing):
+    raw, labels = np.array([row[0] for row in CANDIDATES.values()]), np.array([row[1] for row in CANDIDATES.values()])
+    distances = centroid_distances(unit_features(raw), class_centroids(UNIT, LABELS, ("A", "B")))
+    harvest, images = Harvest(np.array([asked, 0])), np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
+    harvest.add(images, labels, distances, nearest_is_target(distances, labels), np.array([4, 0]))
+    names = list(CANDIDATES)
+    assert [names[image.item()] for image in harvest.kept[0]] == kept and not harvest.kept[1]
+    assert harvest.short().tolist() == [missing, 0]
+    notes = harvest.notes()
+    assert (
+        notes["missing"] == missing and notes.get("missing_class[0]", 0) == missing and "missing_class[1]" not in notes
+    )
+
+
 def test_the_histodiffusion_table():
     real = unit_features(np.array([[3, 4], [4, 3], [-1, 0], [-1, 1]]))
     centroids = class_centroids(real, LABELS, ("0", "1"))
@@ -168,6 +183,7 @@ def test_rounds_go_on_until_the_quota_is_met_or_the_limit(tmp_path, caplog):
     assert short == {key: value for key, value in made.notes().items() if key.startswith("missing_class")}
     assert made.notes()["rounds"] == 2
     assert "fell short" in caplog.text and "after 2 rounds" in caplog.text and "nearest centroids" in caplog.text
+    assert "raise generator.limit=4, or take fewer images" in caplog.text
 
 
 def test_what_to_do_about_a_shortfall(tmp_path):
@@ -214,6 +230,30 @@ def test_images_below_the_least_confidence_are_rejected(tmp_path, monkeypatch):
     draw(sure, [8, 8, 8])
     assert sure.notes()["accepted_rate"] == pytest.approx(0.5 * plain.notes()["accepted_rate"], abs=0.2)
     assert sure.notes()["accepted_rate"] < plain.notes()["accepted_rate"] - 0.1
+
+
+class Doubtful(Marked):
+    """`Marked` with the features of another judge."""
+
+    def __init__(self, features: Any) -> None:
+        self.features = features
+
+
+class Marking(Mixed):
+    """Images marked for `Marked`: 0.9, and 0.6 for their mirror image."""
+
+    def sample(self, counts: np.ndarray, *, guide: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = super().sample(counts, guide=guide, rng=rng)
+        images[:, 0, 0], images[:, 0, -1] = 90, 60
+        return images, labels
+
+
+@pytest.mark.parametrize(("least", "kept"), [(0.0, 6), (0.7, 6), (0.8, 0)])
+def test_a_mean_confidence_of_three_quarters_passes_at_07_and_not_at_08(tmp_path, least, kept):
+    made = selective(tmp_path, base=Marking(wrong=0.0), min_confidence=least)
+    made.reference = Doubtful(made.reference.features)
+    _, labels = draw(made, [6, 0, 0])
+    assert len(labels) == kept and made.notes()["missing"] == 6 - kept
 
 
 def test_copies_are_those_nearer_than_unseen_images_usually_are():

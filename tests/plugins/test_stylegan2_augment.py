@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 import torch
@@ -114,16 +114,38 @@ def test_rotation_probability() -> None:
     assert pre_rotation_probability(1.0) == 1
 
 
-@pytest.mark.parametrize(("p", "expected"), [(0.2, 0.0924), (0.6, 7.06e-5)])
-def test_share_of_untouched_images(p: float, expected: float) -> None:
-    torch.manual_seed(0)
-    n, like = 40_000, torch.zeros((), dtype=F64)
-    matrix = random_geometry(GEOMETRY, n, 4096, p, like)  # so large that no drawn shift rounds to 0
-    linear, offset = colour.random_colour(COLOUR, n, 3, p, like)
-    eye = torch.eye(3, dtype=F64)
+HALF_ACTIVE = {"xflip": 1 / 2, "lumaflip": 1 / 2, "rotate90": 3 / 4}  # what an open gate changes; the others: all
+
+
+def untouched(geometry: Collection[str], colours: Collection[str], p: float, n: int) -> float:
+    """The share of n drawn images that the named transforms leave as they are."""
+    like, eye = torch.zeros((), dtype=F64), torch.eye(3, dtype=F64)
+    matrix = random_geometry(geometry, n, 4096, p, like)  # so large that no drawn shift rounds to 0
+    linear, offset = colour.random_colour(colours, n, 3, p, like)
     still = ((matrix - eye).abs().amax((1, 2)) < 1e-9) & ((linear - eye).abs().amax((1, 2)) < 1e-9)
-    share = float((still & (offset == 0).all(1)).double().mean())
-    assert abs(share - expected) < 4 * math.sqrt(expected / n) + 1e-9
+    return float((still & (offset == 0).all(1)).double().mean())
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.2, 0.0924), (0.6, 7.06e-5), (0.8, 7.4e-8)])
+def test_share_of_untouched_images(p: float, expected: float) -> None:
+    """Few or none of them at a high p: each gate by itself, and the product over the gates against the sheet."""
+    torch.manual_seed(0)
+    n, product, analytic = 20_000, 1.0, 1.0
+    for name in (*GEOMETRY, *COLOUR):
+        share = untouched([name], [], p, n) if name in GEOMETRY else untouched([], [name], p, n)
+        off = 1 - p * HALF_ACTIVE.get(name, 1)
+        assert abs(share - off) < 4 * math.sqrt(off * (1 - off) / n), name
+        product, analytic = product * share, analytic * off
+    assert analytic == pytest.approx(expected, rel=5e-3)
+    assert product == pytest.approx(analytic, rel=0.2)
+
+
+@pytest.mark.parametrize(("p", "expected", "n"), [(0.2, 0.0924, 40_000), (0.6, 7.06e-5, 400_000)])
+def test_gates_are_independent(p: float, expected: float, n: int) -> None:
+    torch.manual_seed(0)
+    share, error = untouched(GEOMETRY, COLOUR, p, n), math.sqrt(expected / n)
+    assert 4 * error < expected  # or a share of 0 would pass
+    assert abs(share - expected) < 4 * error
 
 
 def test_sizes_of_the_random_geometry() -> None:
@@ -180,6 +202,15 @@ def test_strengths_of_the_random_colours(draw: str, mean: float, sd: float) -> N
         "saturation": lambda: (linear[:, 0, 0] - linear[:, 0, 1]).log2(),
     }[draw]()
     assert abs(float(values.mean()) - mean) < 0.03 and abs(float(values.std()) / sd - 1) < 0.03
+
+
+def test_strengths_are_not_of_mean_one() -> None:
+    """E[2^(n/2)] and E[2^n] of a normal n: the augmented mean contrast is biased up, for reals and fakes alike."""
+    torch.manual_seed(0)
+    linear, _ = colour.random_colour(["contrast"], 200_000, 3, 1.0, one(0.0))
+    assert float(linear[:, 0, 0].mean()) == pytest.approx(1.0619, abs=0.004)
+    linear, _ = colour.random_colour(["saturation"], 200_000, 3, 1.0, one(0.0))
+    assert float((linear[:, 0, 0] - linear[:, 0, 1]).mean()) == pytest.approx(1.2715, abs=0.01)
 
 
 def test_groups_and_names_of_transforms() -> None:

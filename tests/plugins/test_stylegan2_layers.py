@@ -50,16 +50,30 @@ def naive_modulated(x: Tensor, weight: Tensor, style: Tensor, up: bool = False) 
     return torch.cat(out)
 
 
+def demodulation(weight: Tensor, style: Tensor) -> Tensor:
+    """What each output channel is multiplied by."""
+    image = torch.ones(1, weight.shape[1], 3, 3, dtype=F64)
+    with_it, without = (modulated_conv(image, weight, style, demodulate=on)[0, :, 1, 1] for on in (True, False))
+    return with_it / without
+
+
 @pytest.mark.parametrize(
-    ("s", "x", "y", "plain"),
+    ("s", "d", "x", "y", "plain"),
     [
-        ((2, 0.5), (1, 3), (2.236067975263722, -0.620173672182752), (5, -1.25)),
-        ((1, -3), (0.25, -2), (2.013887594218480, 1.525425537272572), (12.25, 2.75)),
+        ((2, 0.5), (0.447213595052744, 0.496138937746201), (1, 3), (2.236067975263722, -0.620173672182752), (5, -1.25)),
+        (
+            (1, -3),
+            (0.164398987283141, 0.554700195371844),
+            (0.25, -2),
+            (2.013887594218480, 1.525425537272572),
+            (12.25, 2.75),
+        ),
     ],
 )
-def test_demodulation_of_a_1x1_kernel(s: tuple, x: tuple, y: tuple, plain: tuple) -> None:
+def test_demodulation_of_a_1x1_kernel(s: tuple, d: tuple, x: tuple, y: tuple, plain: tuple) -> None:
     weight = torch.tensor([[1, 2], [-1, 0.5]], dtype=F64)[:, :, None, None]
     pixel, style = torch.tensor(x, dtype=F64).view(1, 2, 1, 1), torch.tensor([s], dtype=F64)
+    assert close(demodulation(weight, style), d)
     assert close(modulated_conv(pixel, weight, style).flatten(), y)
     assert close(modulated_conv(pixel, weight, style, demodulate=False).flatten(), plain)
     assert close(modulated_conv(pixel, weight, 7 * style).flatten(), y, 3e-9)
@@ -68,6 +82,7 @@ def test_demodulation_of_a_1x1_kernel(s: tuple, x: tuple, y: tuple, plain: tuple
 def test_demodulation_of_a_3x3_kernel() -> None:
     weight = ((torch.arange(18, dtype=F64) - 8) / 4).view(1, 2, 3, 3)
     x, style = (torch.arange(32, dtype=F64) / 10).view(1, 2, 4, 4), torch.tensor([[0.5, -1.5]], dtype=F64)
+    assert close(demodulation(weight, style), [0.152029724699488])
     y = modulated_conv(x, weight, style)[0, 0]
     assert close(y[0], (-3.040594493989760, -4.393659043815204, -4.644508089569358, -2.956978145405042))
     assert close(y[3], (-2.865760310585349, -4.005983245831509, -4.188418915470894, -2.569302347421347))
@@ -105,9 +120,13 @@ def test_fir_equals_a_depthwise_convolution() -> None:
 
 def test_resampling_convolutions() -> None:
     weight = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], dtype=F64)[None, None] / 8
-    up = conv_up(torch.arange(9, dtype=F64).view(1, 1, 3, 3), weight)[0, 0]
+    image = torch.arange(9, dtype=F64).view(1, 1, 3, 3)
+    up = conv_up(image, weight)[0, 0]
     assert close(up[0], (-0.15625, -0.28125, -0.34375, -0.34375, -0.0625, 0.5))
     assert close(up[2], (-0.96875, -0.65625, -0.5, -0.5, 0.15625, 1.46875))
+    other = F.conv2d(fir_up(image), weight, padding=1)[0, 0]  # the other order differs at the borders
+    assert close(other[0], (-0.171875, -0.2578125, -0.3125, -0.3125, -0.0546875, 0.640625))
+    assert close(other[2], (-1.25, -0.65625, -0.5, -0.5, 0.15625, 2.0))
     down = conv_down(torch.arange(16, dtype=F64).view(1, 1, 4, 4), weight)[0, 0]
     assert close(down, [[-1.27734375, 0.76953125], [-2.27734375, 1.76953125]])
     x, full = seeded(1, 2, 8, 8), seeded(3, 2, 3, 3, seed=1)

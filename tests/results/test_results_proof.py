@@ -37,7 +37,8 @@ def test_compare_pairs_by_seed(two):
     assert got.seeds == (0, 1) and got.n_images == 120 and len(got.mcnemar) == len(got.n_differ) == 2
     assert (got.recall_b > got.recall_a).all() and max(p for *_, p in got.mcnemar) < 0.01
     text = compare(two, "ce", "iois")
-    assert "iois minus ce on digits-lt, protocol quick, seeds 0, 1, 120 test images" in text
+    assert "iois minus ce on digits-lt, protocol quick, weights none, split stratified seed 0" in text
+    assert "untuned defaults, percent; seeds 0, 1, 120 test images" in text
     assert "McNemar exact p" in text and "zero" in text and text == compare(frame, "ce", "iois")
     tables = json.loads(compare(two, "ce", "iois", fmt="json"))
     assert tables[0]["rows"][0]["metric"] == "macro_f1" and tables[0]["rows"][0]["difference"] == gap.value
@@ -105,6 +106,46 @@ def test_splits_of_one_protocol_are_levels_of_the_interval(tmp_path, cell):
     assert got.n_splits == 2 and got.seeds == (0, 1, 2, 3) and "in each of 2 splits" in compare(tmp_path, "ce", "iois")
 
 
+def test_each_line_names_its_own_seed_and_split(tmp_path, cell):
+    """Two seeds on each of two splits: none is left out, and McNemar's numbers are those of the cells they name."""
+    kept = {}
+    for split in range(2):
+        data = {"split": {"scheme": "stratified", "seed": split}}
+        ids = [f"split{split}-{k}" for k in range(120)]
+        for seed in (0, 1):
+            one = cell("ce", seed, skill=0.8 + seed + split, data=data, ids=ids, cell={"data": f"split {split}"})
+            two = cell("iois", seed, skill=2.5, data=data, ids=ids, cell={"data": f"split {split}"})
+            answers = [r.predictions.probs.argmax(axis=1) for r in (one, two)]
+            kept[split, seed] = mcnemar(one.predictions.y_true, *answers)
+    got = comparison(tmp_path, "ce", "iois")
+    assert dict(zip(zip(got.split_seeds, got.seeds, strict=True), got.mcnemar, strict=True)) == kept
+    text = compare(tmp_path, "ce", "iois")
+    assert (
+        "split stratified seeds 0, 1" in text and f"only ce right {kept[1, 0][0]}," in text.split("split 1, seed 0:")[1]
+    )
+
+
+def test_compare_takes_the_conditions_that_both_have(two, cell):
+    """A second imbalance: with one side alone it is passed over, with both it must be chosen."""
+
+    def at(imbalance):
+        recipe = {"dataset": {"name": "digits-lt", "imbalance": imbalance}, "loss": {"name": "x"}}
+        return {"recipe": recipe}
+
+    cell("ce", 0, skill=0.1, cell=at(50), finished="2027-01-01")
+    assert "(set to 20)" in compare(two, "ce", "iois") and "(set to 50)" not in compare(two, "ce", "iois")
+    cell("iois", 0, skill=0.1, cell=at(50), finished="2027-01-01")
+    with pytest.raises(UserError, match=r"several conditions \(imbalance 20; imbalance 50\); choose.*--imbalance"):
+        compare(two, "ce", "iois")
+    assert comparison(two, "ce", "iois", imbalance="20").seeds == (0, 1)
+    assert comparison(two, "ce", "iois", imbalance="50").seeds == (0,)
+    with pytest.raises(UserError, match="no stored result of ce has imbalance 3"):
+        compare(two, "ce", "iois", imbalance="3")
+    cell("alone", 0, cell=at(None))
+    with pytest.raises(UserError, match=r"differ in imbalance \(20, 50 and default\)"):
+        compare(two, "ce", "alone")
+
+
 def test_compare_aligns_images_by_id(tmp_path, cell):
     one = cell("ce", 0)
     two = cell("iois", 0)
@@ -125,7 +166,7 @@ def test_compare_refuses_what_is_not_comparable(two, cell):
         "focal": "with protocol quick and focal with standard: not comparable",
         "sqrt": "none in common",
         "other-ids": r"different images.*120 images \(image-0, image-1, image-10, \.\.\.\) only in the first",
-        "other-data": "differ in content",
+        "other-data": r"differ in content \(content and changed\)",
         "missing": "no stored result of method 'missing'",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -163,6 +204,8 @@ TAMPERED = {
     "counts": (lambda d: d["data"].update(test_counts=[1, 2, 3, 4]), "test class counts are"),
     "size": (lambda d: d["data"]["sizes"].update(test=7), "test part has 7 images"),
     "score": (lambda d: d["selection"].update(score=0.001), "selected at macro_f1"),
+    "cost": (lambda d: d.setdefault("cost", {}).update(total_seconds=1), "its own checksum is not the recorded one"),
+    "warnings": (lambda d: d.update(warnings=["none"]), "its own checksum is not the recorded one"),
     "no checksums": (lambda d: d.pop("files"), "records no checksums"),
 }
 
@@ -175,6 +218,12 @@ def test_a_tampered_record_is_named(cell, name):
     problems = verify(folder)
     assert problems and any(message in p or re.search(message, p) for p in problems), problems
     assert all("result.json" in p or "should be called" in p for p in problems)
+
+
+def test_a_record_without_a_digest_of_its_own_is_older_and_not_wrong(cell):
+    folder = cell().folder
+    edit(folder, lambda data: data.pop("digest"))
+    assert verify(folder) == []
 
 
 def test_tampered_and_missing_files_are_named(cell):
@@ -254,7 +303,9 @@ def test_an_archive_is_verified_by_its_content(two, tmp_path):
     assert len(found) == 4 and not any(found.values()) and all(name.startswith(str(archive)) for name in found)
     path = next(two.glob("digits-lt/ce/quick/*")) / "history.jsonl"
     path.write_text("changed")
-    found = verify_all(pack(two, tmp_path / "out" / "b.tar")[0])
+    with pytest.warns(UserWarning, match=r"history.jsonl was changed after the run.*packed as it is"):
+        packed = pack(two, tmp_path / "out" / "b.tar")
+    found = verify_all(packed[0])
     (problem,) = [text for problems in found.values() for text in problems]
     assert problem.startswith(f"{tmp_path / 'out' / 'b.tar'}/digits-lt/ce/quick/") and "was changed" in problem
 

@@ -251,9 +251,28 @@ def test_intervals_and_ties(store, cell):
         assert (row[1] == "1=") == record["tied_with_first"]
         assert record["macro_f1_low"] < record["macro_f1_mean"] < record["macro_f1_high"]
         assert ("°" in row[3]) == (record["method"] == "sqrt")
-    assert any("not separated from the best" in note for note in found.notes)
+    assert any("not separated from the first row" in note for note in found.notes)
     plain = tables(load_results(store), statistics=False)[0]
     assert "rank" not in plain.header and [r["method"] for r in plain.records] == list(rows)
+
+
+def test_one_seed_of_forty_methods_can_still_be_separated(tmp_path, cell):
+    for k in range(40):
+        cell(f"m{k}", 0, skill=9.0 if k else 0.0)
+    ranks = {row[0]: row[1] for row in tables(load_results(tmp_path))[0].rows}
+    assert ranks["m0"] == "40" and ranks["m1"] == "1="
+
+
+def test_what_cannot_be_paired_is_no_tie(tmp_path, cell):
+    """A row without a seed of the first, one whose predictions are broken, also where it is the first row."""
+    cell("best", 0, skill=4.0)
+    cell("elsewhere", 1, skill=0.1)
+    (cell("broken", 0, skill=1.0).folder / "predictions.npz").write_bytes(b"no zip")
+    table = tables(load_results(tmp_path))[0]
+    assert [row[:2] for row in table.rows] == [["best", "1"], ["broken", "?"], ["elsewhere", "?"]]
+    assert any(note.startswith("?: has no seed") for note in table.notes)
+    (cell("first", 0, skill=12.0).folder / "predictions.npz").write_bytes(b"no zip")
+    assert [row[1] for row in tables(load_results(tmp_path))[0].rows] == ["?", "2", "?", "?"]
 
 
 def test_an_interval_stays_where_the_metric_can_be(tmp_path, cell):
@@ -416,3 +435,14 @@ def test_mean_ranks(store, cell):
     assert "critical difference 1.91" in rank_table(load_results(store))  # q = 2.343 for three methods
     one = load_results(store).query("dataset == 'aptos'")
     assert "one data set" in rank_table(one)
+
+
+@pytest.mark.parametrize(("least", "noted"), [(7, True), (8, False)])
+def test_a_small_test_class_is_noted(tmp_path, cell, least, noted):
+    y = np.r_[np.repeat([0, 1, 2], 37), np.zeros(9 - least, dtype=int), np.full(least, 3)]
+    result = cell("ce", 0)
+    with np.load(result.folder / "predictions.npz") as stored:
+        columns = {name: stored[name] for name in stored.files}
+    np.savez(result.folder / "predictions.npz", **{**columns, "y_true": y})
+    notes = " ".join(tables(load_results(tmp_path))[0].notes)
+    assert ("the smallest test class has 7 images: 95 % intervals are too narrow" in notes) == noted
