@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
 from pagecheck import Page, problems
+from stores import copy, measured
 
 from ltbench.cli import main
 from ltbench.errors import UserError
@@ -79,6 +81,18 @@ def test_a_cell_has_the_conditions_of_its_leaderboard(store: Path) -> None:
     for entry in collect([store])[0]:
         entry.row["imbalance"] = 20.0
         assert entry.key == conditions(entry.row) and "20" in entry.key
+
+
+def test_a_cells_page_knows_direction_and_unit_of_any_metric(tmp_path: Path) -> None:
+    def measured_more(record: dict[str, Any]) -> None:
+        record["metrics"]["test"]["fd_macro[net.v1]"] = 2.5
+
+    copy(measured("aptos", "ce"), tmp_path / "store", measured_more)
+    build_report([tmp_path / "store"], tmp_path / "site")
+    (path,) = (tmp_path / "site" / "cells").glob("*.html")
+    rows = {e.text.strip() for e in Page(path).all("th")}
+    assert {"fd macro[net.v1] ↓", "ece ↓, %", "macro f1, %", "nll ↓"} <= rows
+    assert any(e.text == "2.5" for e in Page(path).all("td"))
 
 
 def test_notes_speak_of_columns_that_are_there(site: Path) -> None:
