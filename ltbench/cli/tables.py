@@ -145,11 +145,6 @@ def _compare(args: argparse.Namespace) -> int:
 def _add_predictions(args: argparse.Namespace) -> int:
     from ltbench.launch.external import add_predictions
 
-    if "+" in args.method:
-        raise UserError(
-            f"--method {args.method!r}: names with + are those of ltbench's methods under --set; "
-            f"name it {args.method.replace('+', '-')}"
-        )
     result = add_predictions(
         args.file,
         dataset=args.dataset,

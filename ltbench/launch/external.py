@@ -19,7 +19,7 @@ from ltbench.results.files import atomic_write, sha256, to_json
 from ltbench.results.foreign import matched, read_predictions
 from ltbench.results.record import CONFIG, RESULT, SPLITS, Result, write_result
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def add_predictions(
@@ -38,8 +38,13 @@ def add_predictions(
     Raises UserError for a name that ltbench's own methods have, or for a cell that is there, and DataError for a file
     that does not fit: see `read_predictions` and `matched`.
     """
+    if "+" in method:
+        raise UserError(
+            f"--method {method!r}: names with + are those of ltbench's methods under --set; "
+            f"name it {method.replace('+', '-')}"
+        )
     if not NAME.fullmatch(method):
-        raise UserError(f"--method must be letters, digits and . _ + -, got {method!r}")
+        raise UserError(f"--method must be letters, digits and . _ -, got {method!r}")
     if method in ltbench.names("method"):
         raise UserError(
             f"{method!r} is a method of ltbench; give foreign predictions another --method, say {method}-ext"
