@@ -1,7 +1,7 @@
 """Every generator on balanced digits: is a sample of the wanted class, how far are the samples from the real images?
 
-Fits what a `quick` cell on digits-lt with dataset.imbalance=1 would fit, once for each seed (the split is the data set's
-own and stays the same), draws 100 images a class, and measures them with networks that no generator has seen:
+Fits what a `quick` cell on digits-lt with dataset.imbalance=1 would fit, once for each seed (the split is the data
+set's own and stays the same), draws 100 images a class, and measures them with networks that no generator has seen:
 consistency is the rate at which the judge (other architecture and seed than any guide) names the wanted class; distance
 is the Frechet distance to the training images on the 64 ReLU features of a perceptron trained on them, beside its
 floors: the test part, and two halves of the training part. copies: share of images nearer to a training image than
