@@ -174,6 +174,8 @@ def compute(
     try:
         if (folder / RESULT).exists() and not force:  # another process finished it before the lock was free
             return _reuse(job, folder, report), False
+        for partial in folder.glob(".*.part"):  # of a process that was killed while it wrote
+            partial.unlink(missing_ok=True)
         atomic_write(folder / HOLDER, f"{os.getpid()} on {platform.node()}")
         if force:
             for name in ("checkpoint.pt", "best.pt", RESULT):

@@ -104,13 +104,15 @@ def test_a_cell_that_another_process_holds_is_waited_for(tmp_path, monkeypatch, 
 
 
 def test_a_look_at_a_cell_does_not_keep_a_process_from_it(tmp_path, capsys):
-    """`status` and `pack` hold the lock for a moment."""
+    """`status` and `pack` hold the lock for a moment; what a killed process was writing goes."""
     folder = folder_of(tmp_path, 0)
     folder.mkdir(parents=True)
+    (folder / ".history.jsonl.abc.part").write_text("half a li")
     lock = filelock.FileLock(folder / "lock", thread_local=False)
     lock.acquire()
     threading.Timer(0.2, lock.release).start()
     assert main(["run", "--method", "ce", *GRID[1:], "--seed", "0", *SETS, "--out", str(tmp_path)]) == 0
+    assert not list(folder.glob(".*"))
 
 
 def test_a_failed_cell_does_not_stop_the_others(tmp_path, capsys):
