@@ -153,7 +153,7 @@ def compute(
 ) -> tuple[Result, bool]:
     """As `run_job`; also whether this call computed the cell."""
     folder = job.cell.folder(out)
-    if (folder / RESULT).exists() and not force:
+    if (folder / RESULT).exists() and not (folder / HOLDER).exists() and not force:
         return _reuse(job, folder, report), False
     import filelock
 
@@ -172,7 +172,8 @@ def compute(
             f"the result folder {folder} cannot be written ({error.strerror}); choose another with --out"
         ) from error
     try:
-        if (folder / RESULT).exists() and not force:  # another process finished it before the lock was free
+        if (folder / RESULT).exists() and not force:  # finished before the lock was free, or killed while it tidied up
+            _tidy(folder, keep_model)
             return _reuse(job, folder, report), False
         for partial in folder.glob(".*.part"):  # of a process that was killed while it wrote
             partial.unlink(missing_ok=True)
@@ -182,11 +183,16 @@ def compute(
                 (folder / name).unlink(missing_ok=True)
         result = _train(job, folder, device, report)
         gc.collect()  # a run and its listeners refer to each other; a worker would keep the images of many cells
-        for name in ("checkpoint.pt", HOLDER) if keep_model else ("checkpoint.pt", "best.pt", HOLDER):
-            (folder / name).unlink(missing_ok=True)
+        _tidy(folder, keep_model)
     finally:
         lock.release()
     return result, True
+
+
+def _tidy(folder: Path, keep_model: bool) -> None:
+    """Remove what a finished cell no longer needs; the holder goes last, so that it tells of anything left."""
+    for name in ("checkpoint.pt", HOLDER) if keep_model else ("checkpoint.pt", "best.pt", HOLDER):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _reuse(job: Job, folder: Path, report: Report) -> Result:

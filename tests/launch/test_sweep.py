@@ -115,6 +115,19 @@ def test_a_look_at_a_cell_does_not_keep_a_process_from_it(tmp_path, capsys):
     assert not list(folder.glob(".*"))
 
 
+def test_what_a_process_killed_after_its_record_left_is_removed(tmp_path, capsys):
+    words = ["run", "--method", "ce", *GRID[1:], "--seed", "0", *SETS, "--out", str(tmp_path)]
+    assert main(words) == 0
+    folder = folder_of(tmp_path, 0)
+    finished = sorted(path.name for path in folder.iterdir())
+    for name in ("checkpoint.pt", "best.pt", "lock.pid"):
+        (folder / name).write_text("4711 on another")
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "already finished, reused" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == finished
+
+
 def test_a_failed_cell_does_not_stop_the_others(tmp_path, capsys):
     folder = folder_of(tmp_path, 0)
     folder.mkdir(parents=True)
