@@ -125,6 +125,7 @@ def _generation(run: Run, pool: Pool, warnings: list[str]) -> dict[str, Any]:
             judge=judge.predict,
             seed=context.seed,
             held_out=context.val.images,
+            held_out_labels=context.val.labels,
         )
         return {**evaluate_metrics("images", record, warnings), **controls}
 

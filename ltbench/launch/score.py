@@ -51,7 +51,7 @@ class Scores:
             hidden = measure.endswith("_floor") or "per_class" in measure or measure in HIDDEN
             if isinstance(value, list) or hidden:
                 continue
-            floor = m.get(f"{measure}_floor[{features}]", "")
+            floor = m.get(f"{measure}_floor[{features}]" if features else f"{measure}_floor", "")
             rows.append([measure, features, value, floor, self._n(measure)])
         return rows
 
@@ -78,7 +78,8 @@ MEANING = {
     "density": "mean number of 5-nearest-neighbour balls of training images around an image, over 5; may exceed 1",
     "coverage": "share of training images whose 5-nearest-neighbour ball holds an image",
     "copy_ratio": "nearness to training images over that of validation images: 0 for copies, about 1 for new ones",
-    "target_rate": "share of images that the judge gives their class; _tail: of the three rarest classes",
+    "target_rate": "share of images that the judge gives their class (floor: of validation images in the same class mix); "
+    "_tail: of the three rarest classes",
     "diversity_ratio": "spread of pixels within a class over that of training images",
     "nearest_ratio": "share of images nearer in pixels to a training image than 99 % of those are to each other",
 }
@@ -134,6 +135,7 @@ def score(
             judge=context.reference("judge").predict if labelled else None,
             seed=seed,
             held_out=val.images,
+            held_out_labels=val.labels,
         )
         for name, extract in record.features.items():
             checked(extract(record.images), name, names=pictures.files)
@@ -148,7 +150,7 @@ def score(
         "against": f"training part of {job.cell.dataset}, protocol {job.cell.protocol}, {len(real)} images",
         "floor": f"two disjoint random halves of the training part, {n} images each" if n else "none",
         "extractors": "; ".join(described),
-        "held_out": f"validation part, {len(val)} images (for copy_ratio)",
+        "held_out": f"validation part, {len(val)} images (for copy_ratio and the floor of target_rate)",
         "origin": {key: value for key, value in read_manifest(folder).items() if key in ORIGIN},
         "seed": seed,
     }

@@ -26,7 +26,8 @@ class Generation(Metric):
     classes with at least 20 images a side; Frechet distances there in 16 principal axes, for their bias.
     *_per_class[F]: lists by class, nan where one has fewer.
     copy_ratio[F]: nearness to training images over that of held-out ones, 0 for copies, about 1 for new images.
-    target_rate: share of pool images that the judge gives their class; _tail: over the three rarest classes.
+    target_rate: share of pool images that the judge gives their class, beside target_rate_floor, that of held-out real
+    images in the class mix of the pool; _tail: over the three rarest classes.
     diversity: within-class pixel sd; nearest_ratio: share of likely copies of training images (see `pixels`).
     Labels of -1 are unknown: what needs classes is left out.
     """
@@ -75,11 +76,24 @@ def _target_rates(record: GenerationRecord, warnings: list[str]) -> dict[str, An
     classes = {c: float(right[record.labels == c].mean()) for c in np.unique(record.labels).tolist()}
     return {
         "target_rate": float(right.mean()),
+        "target_rate_floor": _rate_of_real(record),
         "target_rate_tail": float(right[tail].mean()) if tail.any() else float("nan"),
         "target_rate_macro": float(np.mean(list(classes.values()))),
         "target_rate_per_class": [classes.get(c, float("nan")) for c in range(record.num_classes)],
         **{f"target_rate_class[{c}]": rate for c, rate in classes.items()},
     }
+
+
+def _rate_of_real(record: GenerationRecord) -> float:
+    """The judge's recall on held-out real images, weighted to the pool's classes as far as both have them."""
+    labels = record.held_out_labels
+    if record.judge is None or record.held_out is None or labels is None or len(labels) == 0:
+        return float("nan")
+    right = record.judge(record.held_out).argmax(axis=1) == labels
+    classes = np.intersect1d(record.labels, labels)
+    weights = np.array([(record.labels == c).sum() for c in classes], float)
+    recalls = np.array([right[labels == c].mean() for c in classes])
+    return float(recalls @ weights / weights.sum()) if len(classes) else float("nan")
 
 
 def _pixels(record: GenerationRecord, warnings: list[str]) -> dict[str, float]:

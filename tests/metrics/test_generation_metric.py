@@ -68,6 +68,14 @@ def test_images_that_hardly_show_their_class_draw_a_warning(good):
     assert any("hardly show their class" in w and "chance is 0.25" in w for w in wrong["warnings"])
 
 
+def test_the_target_rate_stands_beside_that_of_held_out_images_in_the_same_class_mix(good):
+    held_out = np.full((12, 8, 8, 1), 90, np.uint8)  # all look like class 1
+    labels = np.repeat([0, 1, 1], 4)
+    got = Generation().compute(record(*good, held_out=held_out, held_out_labels=labels))
+    assert got["target_rate_floor"] == pytest.approx(20 / 60)  # the pool has 40 of class 0, 20 of class 1
+    assert math.isnan(Generation().compute(record(*good, held_out=held_out))["target_rate_floor"])
+
+
 def test_wrong_labels_move_the_target_rate_and_not_the_distance(good):
     images, labels = good
     right, wrong = (Generation().compute(record(images, y)) for y in (labels, np.roll(labels, 40)))
