@@ -1,10 +1,11 @@
 """Does the tuned decoder D' of HistoDiffusion rebuild labelled images better than D, and in their class?
 
-Fits the generator as a `quick` cell would, without and with `decoder_tuning` (both share autoencoder, diffusion model and
-latent classifier), and rebuilds the validation images, which no fit has seen, by either decoder: absolute error a pixel
-in [-1, 1]; cross-entropy of two classifiers, the one that the tuning listens to (`heard`) and the protocol's judge, another
-network; beside them the cross-entropy on the images themselves. Then draws up to 40 images a class: the rate at which the
-judge names the wanted class, and the Frechet distance to the training images on the features of the first classifier.
+Fits the generator as a `quick` cell would, without and with `decoder_tuning` (both share autoencoder, diffusion model
+and latent classifier), and rebuilds the validation images, which no fit has seen, by either decoder: absolute error a
+pixel in [-1, 1]; cross-entropy of two classifiers, the one that the tuning listens to (`heard`) and the judge of the
+protocol, another network; beside them the cross-entropy on the images themselves. Then draws up to 40 images a class:
+the rate at which the judge names the wanted class, and the Frechet distance to the training images on the features of
+the first classifier.
 
     LTBENCH_DATA=DIR python benchmarks/decoder_tuning.py --dataset crc-polyp-he --set protocol.max_train=315 \\
         --out benchmarks/results/decoder_tuning.json

@@ -26,7 +26,8 @@ class GenerationRecord:
 
     features: extractor name -> function from images to features (n, d). judge: function from images to
     probabilities (n, C) of an independent classifier. seed keys every random draw. held_out: real images that no
-    generator has seen, with held_out_labels (m,). A label of -1 is unknown. A function with an attribute `weights` (sha256) proves its name.
+    generator has seen, with held_out_labels (m,). A label of -1 is unknown. A function with an attribute `weights`
+    (sha256) proves its name.
     """
 
     images: np.ndarray

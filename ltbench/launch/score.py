@@ -78,7 +78,7 @@ MEANING = {
     "density": "mean number of 5-nearest-neighbour balls of training images around an image, over 5; may exceed 1",
     "coverage": "share of training images whose 5-nearest-neighbour ball holds an image",
     "copy_ratio": "nearness to training images over that of validation images: 0 for copies, about 1 for new ones",
-    "target_rate": "share of images that the judge gives their class (floor: of validation images in the same class mix); "
+    "target_rate": "share of images that the judge gives their class; floor: of validation images in their class mix; "
     "_tail: of the three rarest classes",
     "diversity_ratio": "spread of pixels within a class over that of training images",
     "nearest_ratio": "share of images nearer in pixels to a training image than 99 % of those are to each other",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import ltbench.engine.fits as fits
 from ltbench.engine import processes
@@ -73,6 +76,27 @@ def test_two_processes_fit_as_one_does(tmp_path):
     assert not (tmp_path / "killed" / "2.pt").exists()
     spawn(tmp_path / "killed")
     compare(tmp_path / "one", tmp_path / "killed")
+
+
+def test_accelerate_launch_makes_what_one_process_makes(tmp_path):
+    small = ["epochs=1", "generator.train_steps=4", "generator.guide_steps=2", "generator.steps=4"]
+    words = ["generate", "--generator", "histodiffusion", "--dataset", "digits-lt", "--count", "1", "--device", "cpu"]
+    command = ["-m", "ltbench.cli", *words, "--protocol", "quick"]
+    command += [word for item in small for word in ("--set", item)]
+    launchers = {
+        "one": [sys.executable],
+        "two": [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
+    }
+    launchers["two"] += ["--main_process_port", str(free_port())]
+    found = {}
+    for name, launcher in launchers.items():
+        environment = {**os.environ, "LTBENCH_CACHE": str(tmp_path / f"cache-{name}"), "OMP_NUM_THREADS": "1"}
+        line = [*launcher, *command, "--out", str(tmp_path / name)]
+        said = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        assert said.returncode == 0, said.stderr
+        images = sorted((tmp_path / name).rglob("*.png"))
+        found[name] = np.stack([np.array(Image.open(path)) for path in images]).astype(int)
+    assert len(found["one"]) == 10 and np.abs(found["one"] - found["two"]).max() <= 1
 
 
 def steered(rank: int, world: int, port: int, folder: str) -> None:
