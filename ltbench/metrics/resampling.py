@@ -12,6 +12,7 @@ from ltbench.metrics.classification import checked_predictions, confusion_matrix
 from ltbench.metrics.weighted import weighted_auc, weighted_brier, weighted_calibration_error, weighted_likelihood
 
 BLOCK = 1 << 24  # weights in memory at a time
+OF_PROBS = {"auc": weighted_auc, "nll": weighted_likelihood, "brier": weighted_brier}
 
 
 def image_weights(n: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -49,6 +50,19 @@ def metric_draws(
     return {key: np.concatenate([part[key] for part in parts], axis=1) for key in parts[0]}
 
 
+def probability_draws(
+    metric: str, y_true: np.ndarray, probs: Sequence[np.ndarray], resamples: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A metric of `OF_PROBS` of several (n, C): its values (m,), and on the same resampled images (m, R)."""
+    function, n, parts, left = OF_PROBS[metric], len(y_true), [], resamples
+    whole = np.ones((1, n), dtype=np.float32)
+    while left:
+        weights = image_weights(n, min(left, max(1, BLOCK // max(n, 1))), rng)
+        left -= len(weights)
+        parts.append(np.stack([function(y_true, p, weights) for p in probs]))
+    return np.array([function(y_true, p, whole)[0] for p in probs]), np.concatenate(parts, axis=1)
+
+
 def multinomial_confusions(matrix: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Confusion matrices (R, C, C) drawn as multinomials from one (C, C): the law of resampling its images."""
     matrix = np.asarray(matrix)
@@ -82,10 +96,8 @@ def bootstrap_metrics(y_true: np.ndarray, probs: np.ndarray, *, resamples: int =
         parts.append(
             {
                 **from_confusion(resampled_confusions(y_true, pred, classes, weights)),
-                "auc": weighted_auc(y_true, probs, weights),
+                **{key: function(y_true, probs, weights) for key, function in OF_PROBS.items()},
                 "ece": weighted_calibration_error(probs.max(axis=1), pred == y_true, weights),
-                "nll": weighted_likelihood(y_true, probs, weights),
-                "brier": weighted_brier(y_true, probs, weights),
             }
         )
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from ltbench.errors import CheckpointError
-from ltbench.metrics import bootstrap_p, hierarchical_draws, interval, metric_draws
+from ltbench.metrics import bootstrap_p, class_groups, hierarchical_draws, interval, metric_draws
 from ltbench.metrics.classification import confusion_matrix, from_confusion
-from ltbench.results.record import read_result
+from ltbench.metrics.groups import NAMES
+from ltbench.metrics.resampling import OF_PROBS, probability_draws
+from ltbench.results.record import Result, read_result
 from ltbench.results.store import counted
 
 LEVEL = 0.05
@@ -19,7 +22,9 @@ RESAMPLES = 1000
 RESAMPLES_EACH = 50
 FEW = 8  # images of a test class: below it the intervals cover visibly less (benchmarks/interval_coverage.py)
 TIED, UNKNOWN = "1=", "?"
-LEAST = {"mcc": -1.0, "quadratic_kappa": -1.0}  # of the metrics counted from a confusion matrix
+BOUNDS = {"mcc": (-1.0, 1.0), "quadratic_kappa": (-1.0, 1.0), "nll": (0.0, np.inf), "brier": (0.0, 2.0)}
+COUNTED = frozenset(key for key in from_confusion(np.eye(2)) if not key.startswith("per_class"))
+GROUPS = tuple(f"{name}_accuracy" for name in NAMES)
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,16 @@ class _Runs:
 
 
 def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str]) -> dict[str, Standing]:
-    """Standing of each method, best first as given; {} where the metric is not counted from a confusion matrix.
+    """Standing of each method, best first as given; {} for a metric that cannot be resampled by its images.
+
+    These are all but ECE (biased upwards by resampling), measures of synthetic images and a plugin's own.
 
     Each p is multiplied by the number of methods but one, so that the rows "1=" hold the truly best method with 95 %
     though the first row was chosen by its result (multiple comparisons with the best, Hsu 1984, by Bonferroni).
     latest: one row per method and seed. Methods are paired by seed on the same images. A method whose predictions
     cannot be read, or are of other images, has no interval.
     """
-    if metric not in from_confusion(np.eye(2)):
+    if metric not in COUNTED and metric not in OF_PROBS and metric not in GROUPS:
         return {}
     resamples = max(RESAMPLES, RESAMPLES_EACH * len(methods))  # one seed's p is at least 2 / resamples
     runs = _read(latest, metric, methods, resamples)
@@ -71,7 +78,7 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
     for index, method in enumerate(methods):
         mine = runs.get(method)
         low, high = interval(_hierarchical(mine, rng)) if mine else (float("nan"), float("nan"))
-        low, high = np.clip((low, high), LEAST.get(metric, 0.0), 1.0).tolist()  # a t interval of two seeds is wide
+        low, high = np.clip((low, high), *BOUNDS.get(metric, (0.0, 1.0))).tolist()  # a t interval of two seeds is wide
         several, smallest = (len(mine.seeds) > 1, mine.smallest) if mine else (False, 0)
         found[method] = Standing(str(index + 1), low, high, several, float("nan"), smallest)
         p_values.append(_paired_p(runs[best], mine, rng) if mine and method != best else float("nan"))
@@ -107,7 +114,8 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
     for method in methods:
         rows = sorted((row for row in latest if row["method"] == method), key=lambda row: row["seed"])
         try:
-            predictions = [read_result(row["folder"]).predictions for row in rows]
+            results = [read_result(row["folder"]) for row in rows]
+            predictions = [result.predictions for result in results]
         except CheckpointError:
             continue
         orders = [np.argsort(p.ids) for p in predictions]
@@ -115,15 +123,34 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
         reference = ids[0] if reference is None else reference
         if not all(np.array_equal(x, reference) for x in ids):
             continue
-        y_true, classes = predictions[0].y_true[orders[0]], predictions[0].probs.shape[1]
-        preds = [p.probs[o].argmax(axis=1) for p, o in zip(predictions, orders, strict=True)]
-        values = from_confusion(np.stack([confusion_matrix(y_true, x, classes) for x in preds]))[metric]
-        draws = metric_draws(y_true, preds, classes, resamples, np.random.default_rng(0))[metric]
-        if values.ndim > 1:
-            return {}
+        y_true, probs = predictions[0].y_true[orders[0]], [p.probs[o] for p, o in zip(predictions, orders, strict=True)]
+        values, draws = _draws(metric, y_true, probs, results[0], resamples)
+        if np.isnan(values).any():  # of a group without classes, or without counts
+            continue
         smallest = int(np.bincount(y_true[y_true >= 0])[np.unique(y_true[y_true >= 0])].min(initial=len(y_true)))
         found[method] = _Runs(tuple(row["seed"] for row in rows), values, draws, smallest)
     return found
+
+
+def _draws(
+    metric: str, y_true: np.ndarray, probs: Sequence[np.ndarray], result: Result, resamples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values (k,) and draws (k, R), on the same resampled images for every method of a table."""
+    rng, classes = np.random.default_rng(0), probs[0].shape[1]
+    if metric in OF_PROBS:
+        return probability_draws(metric, y_true, probs, resamples, rng)
+    preds = [p.argmax(axis=1) for p in probs]
+    values = from_confusion(np.stack([confusion_matrix(y_true, x, classes) for x in preds]))
+    draws = metric_draws(y_true, preds, classes, resamples, rng)
+    if metric in COUNTED:
+        return values[metric], draws[metric]
+    data = result.data["data"]
+    groups = class_groups(data.get("train_counts") or None, classes, data.get("groups")) or {}
+    rows = np.asarray(groups.get(metric.removesuffix("_accuracy"), ()), dtype=np.int64)
+    with warnings.catch_warnings():  # of a sample without an image of these classes: nan, left out later
+        warnings.simplefilter("ignore", RuntimeWarning)
+        value, drawn = (np.nanmean(found["per_class_recall"][..., rows], axis=-1) for found in (values, draws))
+    return value, drawn
 
 
 def _hierarchical(runs: _Runs, rng: np.random.Generator) -> np.ndarray:

@@ -150,7 +150,7 @@ def _table(
     standing: dict[str, Standing] = {}
     notes: list[str] = []
     header = ["method", *shown, "seeds", "seconds"]
-    if statistics and sign < 0:
+    if statistics:
         from ltbench.results.standing import standing_notes, standings
 
         standing = standings(latest, metric, [r["method"] for r in records])

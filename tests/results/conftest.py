@@ -94,3 +94,12 @@ def make_cell(root: Path, method: str = "ce", seed: int = 0, **changes: Any) -> 
 def cell(tmp_path: Path):
     """make(method="ce", seed=0, **changes) -> Result below tmp_path."""
     return lambda *args, **changes: make_cell(tmp_path, *args, **changes)
+
+
+@pytest.fixture
+def store(tmp_path, cell):
+    for seed in range(3):
+        cell("ce", seed, skill=0.8)
+        cell("iois", seed, skill=2.0)
+    cell("sqrt", 0, skill=1.2)
+    return tmp_path

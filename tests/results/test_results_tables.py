@@ -6,35 +6,21 @@ import csv
 import io
 import json
 import statistics
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from ltbench.cli import main
 from ltbench.errors import UnknownName, UserError
-from ltbench.metrics import jeffreys
 from ltbench.registry import Registry
-from ltbench.report.boards import rankings
-from ltbench.report.collect import collect
-from ltbench.results import load_results, read_result, words
+from ltbench.results import load_results, words
 from ltbench.results.compare import comparison
 from ltbench.results.costs import cost_card
 from ltbench.results.published import load_published, published_score
-from ltbench.results.rows import chosen_methods, newest
+from ltbench.results.rows import newest
 from ltbench.results.store import load_rows
 from ltbench.results.tables import leaderboard, row_table, tables
-from ltbench.results.tail import rank_table, tail_card
-
-
-@pytest.fixture
-def store(tmp_path, cell):
-    for seed in range(3):
-        cell("ce", seed, skill=0.8)
-        cell("iois", seed, skill=2.0)
-    cell("sqrt", 0, skill=1.2)
-    return tmp_path
+from ltbench.results.tail import rank_table
 
 
 def test_mean_and_sd_over_seeds(store):
@@ -238,161 +224,6 @@ def test_breast_recall_is_two_head_four_middle_two_tail_classes():
     assert fits == 7
 
 
-def test_intervals_and_ties(store, cell):
-    for seed in range(3):
-        cell("twin", seed, skill=2.0)
-    found = tables(load_results(store))[0]
-    rows = {record["method"]: (row, record) for row, record in zip(found.rows, found.records, strict=True)}
-    assert list(found.header[:4]) == ["method", "rank", "macro_f1", "95 %"]
-    assert {rows[name][0][1] for name in ("iois", "twin")} == {"1="}
-    second = min(("iois", "twin"), key=lambda name: rows[name][1]["macro_f1_mean"])
-    assert rows["ce"][1]["p_against_first"] < rows[second][1]["p_against_first"]
-    for row, record in rows.values():
-        assert (row[1] == "1=") == record["tied_with_first"]
-        assert record["macro_f1_low"] < record["macro_f1_mean"] < record["macro_f1_high"]
-        assert ("°" in row[3]) == (record["method"] == "sqrt")
-    assert any("not separated from the first row" in note for note in found.notes)
-    plain = tables(load_results(store), statistics=False)[0]
-    assert "rank" not in plain.header and [r["method"] for r in plain.records] == list(rows)
-
-
-def test_one_seed_of_forty_methods_can_still_be_separated(tmp_path, cell):
-    for k in range(40):
-        cell(f"m{k}", 0, skill=9.0 if k else 0.0)
-    ranks = {row[0]: row[1] for row in tables(load_results(tmp_path))[0].rows}
-    assert ranks["m0"] == "40" and ranks["m1"] == "1="
-
-
-def test_what_cannot_be_paired_is_no_tie(tmp_path, cell):
-    """A row without a seed of the first, one whose predictions are broken, also where it is the first row."""
-    cell("best", 0, skill=4.0)
-    cell("elsewhere", 1, skill=0.1)
-    (cell("broken", 0, skill=1.0).folder / "predictions.npz").write_bytes(b"no zip")
-    table = tables(load_results(tmp_path))[0]
-    assert [row[:2] for row in table.rows] == [["best", "1"], ["broken", "?"], ["elsewhere", "?"]]
-    assert any(note.startswith("?: has no seed") for note in table.notes)
-    (cell("first", 0, skill=12.0).folder / "predictions.npz").write_bytes(b"no zip")
-    assert [row[1] for row in tables(load_results(tmp_path))[0].rows] == ["?", "2", "?", "?"]
-
-
-def test_an_interval_stays_where_the_metric_can_be(tmp_path, cell):
-    cell("ce", 0, skill=9.0)
-    cell("ce", 1, skill=0.5)  # two seeds far apart: twelve standard errors either way
-    for metric, least in (("macro_f1", 0.0), ("mcc", -1.0)):
-        record = tables(load_results(tmp_path), metric=metric)[0].records[0]
-        assert (record[f"{metric}_low"], record[f"{metric}_high"]) == (least, 1.0)
-
-
-def test_unreadable_predictions_leave_the_interval_out(store):
-    folder = load_results(store).query("method == 'ce'")["folder"].iloc[0]
-    Path(folder, "predictions.npz").write_bytes(b"junk")
-    found = tables(load_results(store))[0]
-    assert next(row for row in found.rows if row[0] == "ce")[3] == ""
-
-
-def test_tail_card(store):
-    text = tail_card(load_results(store))
-    rows = json.loads(tail_card(load_results(store), fmt="json"))[0]["rows"]
-    best = next(row for row in rows if row["method"] == "iois")
-    frame = load_results(store)
-    recalls = [read_result(f).metrics["per_class_recall"] for f in frame[frame["method"] == "iois"]["folder"]]
-    assert best["three_recall"] == pytest.approx(statistics.mean(r[3] for r in recalls))
-    low, high = jeffreys(best["three_recall"] * best["three_n"], best["three_n"])
-    assert (best["three_low"], best["three_high"]) == pytest.approx((float(low), float(high)))
-    assert "worst class" in text and f"three (n={int(best['three_n'])})" in text and "brier" in text
-    with pytest.raises(UserError, match="no stored result of method 'gone'"):
-        chosen_methods(frame, ["gone"])
-
-
-def test_the_tail_card_says_its_conditions_seeds_and_marks(tmp_path, cell):
-    for seed in range(2):
-        cell("a", seed, data={"validation_is_test": True})
-    cell("b", cell={"assumed": True}, skill=2.0)
-    cell("a", imbalance=50)
-    cell("a", tuning=8)
-    found = json.loads(tail_card(load_rows(tmp_path), fmt="json"))
-    shared = "recall by class and calibration of digits-lt, protocol quick, weights none, split stratified seed 0"
-    assert all(table["title"].startswith(shared) for table in found)
-    for part in ("(set to 20), untuned defaults", "(set to 50), untuned defaults", "(set to 20), tuned, 8 trials"):
-        assert sum(part in table["title"] for table in found) == 1
-    text = tail_card(load_rows(tmp_path))
-    assert "a †" in text and "b (assumed)" in text and "† the validation part is the test part" in text
-    lines = [line.split() for line in text.splitlines()]
-    head = next(line for line in lines if line[:1] == ["method"])
-    assert head[-1] == "seeds" and {(line[0], line[-1]) for line in lines if line[1:2] in (["†"], ["(assumed)"])} == {
-        ("a", "2"),
-        ("b", "1"),
-    }
-
-
-def test_a_record_without_what_the_tail_card_needs_is_skipped(store, cell, capsys):
-    bare, torn = cell("bare"), cell("torn")
-    record = json.loads((bare.folder / "result.json").read_text())
-    del record["metrics"]["test"]["nll"]
-    (bare.folder / "result.json").write_text(json.dumps(record))
-    record = json.loads((torn.folder / "result.json").read_text())
-    record["metrics"]["test"]["per_class_recall"] = [0.5]
-    (torn.folder / "result.json").write_text(json.dumps(record))
-    assert main(["leaderboard", "--tail", "--out", str(store)]) == 0
-    seen = capsys.readouterr()
-    assert "bare" not in seen.out and "torn" not in seen.out and "iois" in seen.out
-    assert f"skipped a result: {bare.folder}/result.json is incomplete (KeyError('nll'))" in seen.err
-    assert f"skipped a result: {torn.folder}/result.json is incomplete (ValueError" in seen.err
-    assert main(["leaderboard", "--tail", "--methods", "bare", "--out", str(store)]) == 0
-    assert "no results yet" in capsys.readouterr().out
-
-
-def test_predictions_of_unequal_lengths_leave_the_interval_out(store, capsys):
-    folder = Path(load_results(store).query("method == 'ce'")["folder"].iloc[0])
-    with np.load(folder / "predictions.npz") as stored:
-        columns = dict(stored)
-    np.savez(folder / "predictions.npz", **{**columns, "y_true": columns["y_true"][:5]})
-    found = tables(load_results(store))[0]
-    assert next(row for row in found.rows if row[0] == "ce")[3] == ""
-    assert main(["compare", "ce", "iois", "--out", str(store)]) == 1
-    assert "ids (120,), y_true (5,) and probs (120, 4) differ" in capsys.readouterr().err
-
-
-def test_ranks_say_their_conditions_seeds_and_marks(tmp_path, cell):
-    for dataset in ("aptos", "ham10000"):
-        for tuning in ({}, {"tuning": 8}):
-            for method in ("ce", "iois"):
-                cell(method, dataset=dataset, skill=3.0 if tuning and method == "ce" else 1.0, **tuning)
-    cell("ce", 1, dataset="aptos", data={"validation_is_test": True})
-    cell("ce", dataset="aptos", imbalance=50, skill=9.0)  # a table of one method: not the largest
-    plain, tuned = json.loads(rank_table(load_rows(tmp_path), fmt="json"))
-    assert "protocol quick, untuned defaults, 2 data sets" in plain["title"]
-    assert "protocol quick, tuned, 8 trials a method (seed 1000), 2 data sets" in tuned["title"]
-    assert [row["method"] for row in tuned["rows"]] == ["ce", "iois"] and tuned["rows"][0]["tuning"].startswith("8")
-    assert {row["method"]: row["seeds"] for row in plain["rows"]} == {"ce": "1 to 2", "iois": "1"}
-    conditions = "protocol quick, weights none, split stratified seed 0, training imbalance 40.0 (set to 20), untuned"
-    assert [note.split(", ")[0] for note in plain["notes"] if conditions in note] == ["aptos", "ham10000"]
-    assert "ce †" in rank_table(load_rows(tmp_path)) and any("† the validation" in note for note in plain["notes"])
-
-
-def test_of_two_tables_with_as_many_methods_the_first_counts_in_every_ranking(tmp_path, cell):
-    """On one data set an imbalance of 50 turns the order around, and has more cells of as many methods."""
-    for dataset in ("aptos", "ham10000"):
-        for method, skill in (("a", 0.1), ("b", 1.5), ("c", 6.0)):
-            cell(method, dataset=dataset, skill=skill, imbalance=20)
-    for method, skill in (("a", 6.0), ("b", 1.5), ("c", 0.1)):
-        for seed in (0, 1):
-            cell(method, seed, dataset="aptos", skill=skill, imbalance=50)
-        cell(method, dataset="aptos", skill=skill, tuning=8)
-        cell(method, dataset="ham10000", skill=skill, tuning=8)
-    plain, tuned = json.loads(rank_table(load_rows(tmp_path), fmt="json"))
-    drawn = {name: (titles, ranks) for name, titles, ranks in rankings(collect([tmp_path])[0])}
-    assert [row["method"] for row in plain["rows"]] == ["c", "b", "a"]
-    assert [row["method"] for row in tuned["rows"]] == ["a", "b", "c"]
-    assert set(drawn) == {"quick, untuned defaults", "quick, tuned, 8 trials a method (seed 1000)"}
-    for table, (titles, ranks) in zip(
-        (plain, tuned), (drawn[name] for name in sorted(drawn, reverse=True)), strict=True
-    ):
-        assert [row["method"] for row in table["rows"]] == list(ranks.methods)
-        assert [row["rank"] for row in table["rows"]] == pytest.approx(ranks.average)
-        assert [f"{title}, percent" for title in titles] == [n for n in table["notes"] if "split stratified" in n]
-
-
 @pytest.mark.parametrize(
     ("view", "argument", "fits"),
     [
@@ -424,25 +255,3 @@ def test_foreign_code_takes_no_name_of_an_overridden_method(store, tmp_path, cap
     assert main([*words, "--out", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert "'iois+x'" in err and "name it iois-x" in err
-
-
-def test_mean_ranks(store, cell):
-    for dataset in ("aptos", "ham10000"):
-        for method, skill in (("ce", 0.5), ("iois", 3.0), ("sqrt", 1.2)):
-            cell(method, 0, dataset=dataset, skill=skill)
-    rows = json.loads(rank_table(load_results(store), fmt="json"))[0]["rows"]
-    assert [row["method"] for row in rows] == ["iois", "sqrt", "ce"] and rows[0]["rank"] == 1.0
-    assert "critical difference 1.91" in rank_table(load_results(store))  # q = 2.343 for three methods
-    one = load_results(store).query("dataset == 'aptos'")
-    assert "one data set" in rank_table(one)
-
-
-@pytest.mark.parametrize(("least", "noted"), [(7, True), (8, False)])
-def test_a_small_test_class_is_noted(tmp_path, cell, least, noted):
-    y = np.r_[np.repeat([0, 1, 2], 37), np.zeros(9 - least, dtype=int), np.full(least, 3)]
-    result = cell("ce", 0)
-    with np.load(result.folder / "predictions.npz") as stored:
-        columns = {name: stored[name] for name in stored.files}
-    np.savez(result.folder / "predictions.npz", **{**columns, "y_true": y})
-    notes = " ".join(tables(load_results(tmp_path))[0].notes)
-    assert ("the smallest test class has 7 images: 95 % intervals are too narrow" in notes) == noted
