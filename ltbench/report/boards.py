@@ -7,7 +7,7 @@ import hashlib
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,17 +24,18 @@ QUALITY = "macro_f1"
 
 
 class Column(NamedTuple):
-    """A column of numbers: its key in a row, heading, factor and decimals."""
+    """A column of numbers: its key in a row, heading, factor and decimals; lower: least first, whatever the key."""
 
     key: str
     heading: str
     factor: float = 100
     decimals: int = 2
+    lower: bool = False
 
     @property
     def higher(self) -> bool:
         """Whether a higher value is better."""
-        return higher_is_better(self.key)
+        return not self.lower and higher_is_better(self.key)
 
 
 COLUMNS = (
@@ -127,7 +128,7 @@ def rankings(entries: Sequence[Entry]) -> list[tuple[str, list[str], Ranks]]:
 
 
 def _board(key: tuple[str, ...], entries: Sequence[Entry]) -> Board:
-    rows = [entry.row for entry in entries]  # statistics: their columns are not shown here
+    rows = [entry.row for entry in entries]
     table = tables(rows, metric=QUALITY, published=True, include_renamed=True, statistics=False)[0]
     newest: dict[str, dict[int, Entry]] = defaultdict(dict)
     for entry in sorted(entries, key=lambda e: age(e.row)):
@@ -137,11 +138,36 @@ def _board(key: tuple[str, ...], entries: Sequence[Entry]) -> Board:
     if any(math.isfinite(r.get("published", math.nan)) for r in table.records):
         columns.append(Column("published", "Published"))
     lines = [_line(table, index, methods, columns) for index in range(len(table.records))]
+    standing, notes = _standing(rows)
+    every = list(dict.fromkeys([*table.notes, *notes]))
+    if standing:
+        columns = [Column("rank", "Rank", lower=True), columns[0], Column("interval", "95 %"), *columns[1:]]
+        lines = [dataclasses.replace(row, values=_with(standing.get(row.method), row.values)) for row in lines]
     costs = [Point(row.method, row.cost, row.quality) for row in lines if row.standard]
     best = front([p for p in costs if p.cost > 0 and math.isfinite(p.cost) and math.isfinite(p.quality)])
     anchor = "board-" + hashlib.sha256("\x1f".join(key).encode()).hexdigest()[:10]
     title = table.title.removesuffix(", percent")
-    return Board(anchor, key[0], key[1], f"{key[0]}, {key[1]}", title, columns, lines, table.notes, best)
+    return Board(anchor, key[0], key[1], f"{key[0]}, {key[1]}", title, columns, lines, every, best)
+
+
+def _with(standing: tuple[Value, Value] | None, values: Sequence[Value]) -> list[Value]:
+    """Rank before and interval after the first value; empty for a renamed method, which is in no ranking."""
+    rank, interval = standing or (Value("", ""), Value("", ""))
+    return [rank, values[0], interval, *values[1:]]
+
+
+def _standing(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, tuple[Value, Value]], list[str]]:
+    """Rank and interval of each method that is not renamed, as `ltbench leaderboard` has them, with its notes."""
+    found = tables(rows, metric=QUALITY)
+    if not found or "rank" not in found[0].header:
+        return {}, []
+    table = found[0]
+    rank, interval = table.header.index("rank"), table.header.index("95 %")
+    by_method = {
+        record["method"]: (Value(line[rank], str(place)), Value(line[interval], repr(record[f"{QUALITY}_low"])))
+        for place, (record, line) in enumerate(zip(table.records, table.rows, strict=True), 1)
+    }
+    return by_method, list(table.notes)
 
 
 def _line(table: Table, index: int, methods: dict[str, list[Entry]], columns: Sequence[Column]) -> Line:

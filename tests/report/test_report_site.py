@@ -20,6 +20,8 @@ from ltbench.report.boards import boards
 from ltbench.report.collect import collect
 from ltbench.results.record import read_result
 from ltbench.results.rows import conditions
+from ltbench.results.store import load_results
+from ltbench.results.tables import tables
 from ltbench.results.walk import cell_folders
 
 
@@ -95,8 +97,23 @@ def test_a_cells_page_knows_direction_and_unit_of_any_metric(tmp_path: Path) -> 
     assert any(e.text == "2.5" for e in Page(path).all("td"))
 
 
-def test_notes_speak_of_columns_that_are_there(site: Path) -> None:
-    assert "95 %" not in (site / "index.html").read_text()
+def test_ranks_and_intervals_are_those_of_the_leaderboard(store: Path) -> None:
+    found = {board.anchor: board for board in boards(collect([store])[0])}
+    seen = 0
+    for board in found.values():
+        keys = [column.key for column in board.columns]
+        (table,) = tables(load_results(store), dataset=board.dataset, protocol=board.protocol)
+        lines = zip(table.records, table.rows, strict=True)
+        rows = {record["method"]: dict(zip(table.header, line, strict=True)) for record, line in lines}
+        for line in board.lines:
+            values = {key: value.text for key, value in zip(keys, line.values, strict=True)}
+            if line.standard:
+                assert (values["rank"], values["interval"]) == (rows[line.method]["rank"], rows[line.method]["95 %"])
+                seen += 1
+            else:
+                assert "rank" not in values or values["rank"] == values["interval"] == ""
+        assert any("95 %" in note for note in board.notes) == ("rank" in keys)
+    assert seen > 5
 
 
 def test_recall_is_set_beside_that_of_ce_of_the_same_seed(store: Path, pages: dict[str, Page]) -> None:
