@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,10 +75,10 @@ class Slurm(Executor):
             say(f"{counted(finished, 'cell')}, all finished; nothing to submit")
             return 0
         try:
-            arrays = [executor.map_array(Bundle(), part) for part in _parts(bundles, LARGEST_ARRAY)]
+            jobs = executor.map_array(Bundle(), bundles)
         except Exception as error:
             raise LtbenchError(f"sbatch refused the jobs: {str(error).strip() or type(error).__name__}") from error
-        ids = [job.job_id for jobs in arrays for job in jobs]
+        ids = [job.job_id for job in jobs]
         say(
             f"{counted(cells, 'cell')} in {counted(len(ids), 'job')}, at most {self.max_jobs} at once; "
             f"{finished} already finished"
@@ -88,7 +88,7 @@ class Slurm(Executor):
         return 0
 
     def bundles(self, sweep: Sweep) -> list[Sweep]:
-        """The unfinished cells, divided into jobs."""
+        """The unfinished cells, divided into jobs that one array can hold: `max_jobs` counts within an array."""
         found: list[list[Wanted]] = []
         room = 0.0
         for wanted, job in unfinished(sweep):
@@ -98,7 +98,9 @@ class Slurm(Executor):
                 room = 1.0
             found[-1].append(wanted)
             room -= needs
-        return [replace(sweep, cells=tuple(cells)) for cells in found]
+        together = -(-len(found) // LARGEST_ARRAY)
+        groups = [found[start : start + together] for start in range(0, len(found), together or 1)]
+        return [replace(sweep, cells=tuple(wanted for cells in group for wanted in cells)) for group in groups]
 
     def _share(self, job: Job, sweep: Sweep) -> float:
         """Which part of a job the cell fills."""
@@ -130,7 +132,3 @@ def _pair(text: str) -> tuple[str, Any]:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return key, value
-
-
-def _parts(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -104,6 +104,8 @@ def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
     few = min((standing.smallest for standing in found.values() if standing.smallest), default=FEW)
     if few < FEW:
         notes.append(f"the smallest test class has {counted(few, 'image')}: 95 % intervals are too narrow, p too small")
+    if any(standing.low == standing.high for standing in found.values()):
+        notes.append("an interval without width: no resampled image changes the metric; other images still could")
     if not all(standing.seeds for standing in found.values()):
         notes.append("° one seed: images alone, how much training again would change is unknown")
     return notes

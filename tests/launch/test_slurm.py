@@ -55,6 +55,11 @@ def test_bundles(tmp_path, monkeypatch):
     assert [len(part.cells) for part in Slurm().bundles(sweep)] == [2, 2, 2, 1]  # half an hour each
     monkeypatch.setattr("ltbench.launch.slurm.seconds_of", lambda job, out: [7200.0])
     assert [len(part.cells) for part in Slurm().bundles(sweep)] == [1] * 7
+    monkeypatch.setattr(
+        "ltbench.launch.slurm.LARGEST_ARRAY", 3
+    )  # one array, or --max-jobs would hold for each of several
+    assert [len(part.cells) for part in Slurm().bundles(sweep)] == [3, 3, 1]
+    assert [len(part.cells) for part in Slurm(bundle=2).bundles(sweep)] == [4, 3]
     assert sorted(wanted.seed for part in Slurm(bundle=3).bundles(sweep) for wanted in part.cells) == list(range(7))
 
 

@@ -88,6 +88,15 @@ def test_an_interval_stays_where_the_metric_can_be(tmp_path, cell):
         assert (record[f"{metric}_low"], record[f"{metric}_high"]) == (least, 1.0)
 
 
+def test_an_interval_without_width_is_explained(tmp_path, cell):
+    cell("ce", 0, skill=99.0)
+    cell("focal", 0, skill=0.5)
+    notes = tables(load_results(tmp_path))[0].notes
+    assert any(note.startswith("an interval without width") for note in notes)
+    cell("ce", 0, skill=2.0)
+    assert not any("without width" in note for note in tables(load_results(tmp_path))[0].notes)
+
+
 def test_unreadable_predictions_leave_the_interval_out(store):
     folder = load_results(store).query("method == 'ce'")["folder"].iloc[0]
     Path(folder, "predictions.npz").write_bytes(b"junk")
