@@ -24,6 +24,7 @@ from ltbench.interfaces.dataset import Dataset, ImagePool, ImageTable, Splits
 class Prepared:
     """What the engine trains on: train at the stored size, val and test centre-cropped to the image size.
 
+    held_out: the validation images uncropped, as the training images are.
     train_counts: int64 (C,) after all cuts. splits: rows of the whole table before the cuts. content: hash of images,
     labels and ids (and of the parts, where a file names them). pool: gathers images without labels.
     """
@@ -31,6 +32,7 @@ class Prepared:
     train: ImageTable
     val: ImageTable
     test: ImageTable
+    held_out: ImageTable
     class_names: tuple[str, ...]
     train_counts: np.ndarray
     splits: Splits
@@ -97,18 +99,19 @@ def prepare(
             f"class {names[k]} ({k}) has no training image under split {scheme!r}; "
             "use another protocol.split_seed or protocol.split, or drop the class from the labels"
         )
-    train, val = table.take(rows), _crop(table.take(splits.val), image_size)
+    train, held_out = table.take(rows), table.take(splits.val)
     if shuffle_labels:
         rng = np.random.default_rng((split_seed, 3))
-        train, val = _shuffled(train, rng), _shuffled(val, rng)
+        train, held_out = _shuffled(train, rng), _shuffled(held_out, rng)
         counts = np.bincount(train.labels, minlength=len(names)).astype(np.int64)
         remarks.append("labels of the training and validation parts are shuffled: a control, not a result")
     parts = [splits.train, splits.val, splits.test] if scheme.startswith("file:") else []
     pixels = np.array([table.content]) if table.content else table.images
     return Prepared(
         train=train,
-        val=val,
+        val=_crop(held_out, image_size),
         test=_crop(table.take(splits.test), image_size),
+        held_out=held_out,
         class_names=names,
         train_counts=counts,
         splits=splits,

@@ -77,7 +77,7 @@ class CellContext(Context):
     ) -> None:
         size = int(recipe["protocol"]["image_size"])
         self.recipe, self.versions, self.policy, self.cache = recipe, versions, policy, cache
-        self.train, self.val, self._pool = data.train, data.val, data.pool
+        self.train, self.val, self.held_out, self._pool = data.train, data.val, data.held_out, data.pool
         self.task = Task(
             num_classes=len(data.class_names),
             class_names=tuple(data.class_names),

@@ -124,8 +124,8 @@ def _generation(run: Run, pool: Pool, warnings: list[str]) -> dict[str, Any]:
             features={features.name: cached(features, context.train.images)},
             judge=judge.predict,
             seed=context.seed,
-            held_out=context.val.images,
-            held_out_labels=context.val.labels,
+            held_out=context.held_out.images,
+            held_out_labels=context.held_out.labels,
         )
         return {**evaluate_metrics("images", record, warnings), **controls}
 

@@ -62,6 +62,7 @@ class Context(ABC):
     task: Task
     train: ImageTable
     val: ImageTable
+    held_out: ImageTable  # the validation images uncropped, as those of train: what synthetic ones are held against
     recipe: Mapping[str, Any]  # the resolved recipe: protocol, dataset, classifier, loss, sampler, generator
     device: torch.device
     workdir: Path

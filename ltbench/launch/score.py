@@ -111,7 +111,7 @@ def score(
     from ltbench.models.images import resize_images
 
     job = gather({}, against, protocol, seed, overrides or {}, data_root, device)
-    train, val = job.data.train, job.data.val
+    train, val = job.data.train, job.data.held_out
     size, channels = job.cell.recipe["protocol"]["image_size"], train.images.shape[3]
     pictures = read_pictures(folder, job.data.class_names, size, channels)
     real, labelled = resize_images(np.asarray(train.images), size), bool((pictures.labels >= 0).all())

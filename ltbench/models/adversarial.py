@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -20,6 +20,7 @@ from ltbench.models.images import to_signed
 from ltbench.models.pretraining import pretrained
 from ltbench.models.snapshots import Snapshots
 
+log = logging.getLogger("ltbench")
 Draw = Callable[[int], Tensor]  # n -> labels (n,) for generated images
 Autocast = Callable[[], AbstractContextManager]
 LABELLED = frozenset({"label_power", "snapshot_kimg", "snapshot_images"})  # of the fit with labels alone
@@ -110,7 +111,7 @@ class AdversarialGenerator(Generator):
         rows = TrainingRows(table.labels, context.task.class_names, self.options["label_power"])
         o, snapshots = self.fit_values(context), None
         if o["snapshot_kimg"]:
-            snapshots = Snapshots(context.reference("features"), context.val, o["snapshot_images"])
+            snapshots = Snapshots(context.reference("features"), context.held_out, o["snapshot_images"])
             o["held_out"] = snapshots.key
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(context.rng("networks").integers(2**63)))
@@ -176,7 +177,7 @@ class AdversarialGenerator(Generator):
             if snapshots is None or best is None:
                 raise NonFinite(f"{training.stopped}, before any good snapshot; {self.advice()}")
             kept = f"kept the snapshot after {snapshots.kimg:g} thousand images"
-            warnings.warn(f"{training.stopped}; {kept}. To go on, {self.advice()}", stacklevel=3)
+            log.warning("%s; %s. To go on, %s", training.stopped, kept, self.advice())
         if snapshots is not None and best is not None:
             self.network.load_state_dict(best)
             self._fitted.update(snapshot_kimg=snapshots.kimg, snapshot_distance=snapshots.distance)

@@ -97,6 +97,7 @@ def tiny_data(num_classes: int = 3, size: int = 16, channels: int = 3) -> Prepar
         train=train,
         val=val,
         test=test,
+        held_out=val,
         class_names=tuple(f"class-{k}" for k in range(num_classes)),
         train_counts=np.bincount(train.labels, minlength=num_classes).astype(np.int64),
         splits=Splits(rows[:first], rows[first:second], rows[second:]),

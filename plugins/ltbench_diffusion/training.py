@@ -59,6 +59,8 @@ class DiffusionTraining:
 
     def step(self, x0: Tensor, labels: Tensor, done: int, autocast: Any, *targets: Tensor) -> None:
         """One update on a batch, with what else the objective takes of it; nothing once training has stopped."""
+        if self.stopped >= 0:
+            return
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * learning_rate(done, self.total, self.warmup)
         with autocast:
@@ -81,19 +83,24 @@ class DiffusionTraining:
         self._stop(f"{self.what} is {loss.item()} at step {done}", done)
         return False
 
+    @property
+    def _hint(self) -> str:
+        return f"lower the rate: --set {self.rate}={self.lr / 3:g}"
+
     def _stop(self, what: str, done: int) -> None:
-        hint = f"lower the rate: --set {self.rate}={self.lr / 3:g}"
         if not self.good:
-            raise NonFinite(f"{what}; {hint}")
-        log.warning("%s: the fit stops and uses its last good moving average; %s", what, hint)
+            raise NonFinite(f"{what}; {self._hint}")
         self.stopped = done
 
     def finish(self) -> Any:
-        """The network with the averaged weights, frozen, in eval mode."""
+        """The network with the averaged weights, frozen, in eval mode; a warning where training stopped early."""
         self.optimizer.zero_grad(set_to_none=True)
         averaged = self.ema.shadow_params
         if self.stopped < 0 and not all(torch.isfinite(p).all() for p in averaged):
             self._stop("a weight is not finite after the last step", self.total)
+        if self.stopped >= 0:
+            said = "%s is not finite at step %d: the fit stops and uses its last good moving average; %s"
+            log.warning(said, self.what, self.stopped, self._hint)
         with torch.no_grad():
             for p, kept in zip(self.trained.values(), self.good if self.stopped >= 0 else averaged, strict=True):
                 p.copy_(kept)

@@ -110,7 +110,7 @@ class HistoDiffusion(Generator):
         pool = context.pool(o["pool"]) if o["pretrain"] else own
         self.setting = self._setting(pool, context, max(table.images.shape[1:3]))
         self.coder, self.size = self.setting.coder, self.setting.size
-        self.unet = fit_unet(self.setting, context)
+        self.unet, self.stopped = fit_unet(self.setting, context)
         rows = TrainingRows(table.labels, context.task.class_names, o["label_power"])
         self.guide = fit_guide(self.setting, table, rows, context)
         if o["decoder_tuning"] and self.coder.net is not None:
@@ -155,6 +155,8 @@ class HistoDiffusion(Generator):
                 f"lower generator.scale={self.options['scale']:g}"
             )
         self._notes = {"dropped": float(dropped), "zeroed": float(self.zeroed)}
+        if self.stopped >= 0:
+            self._notes["stopped_at"] = float(self.stopped)
         return images, labels
 
     @torch.no_grad()
@@ -192,5 +194,7 @@ class HistoDiffusion(Generator):
         return x
 
     def notes(self) -> dict[str, float]:
-        """dropped: images drawn again; zeroed: (image, step) pairs without a finite gradient."""
+        """dropped: images drawn again; zeroed: (image, step) pairs without a finite gradient; stopped_at: the step at
+        which the diffusion model diverged.
+        """
         return self._notes

@@ -61,8 +61,11 @@ class Setting:
         return net.to(context.device)
 
 
-def fit_unet(setting: Setting, context: Context) -> Any:
-    """The unconditional noise predictor of the pool's latents; Ye et al. 2023, equation 3."""
+def fit_unet(setting: Setting, context: Context) -> tuple[Any, int]:
+    """The unconditional noise predictor of the pool's latents, and the step at which its fit diverged, -1 for none.
+
+    Ye et al. 2023, equation 3.
+    """
     o, pool = setting.values, setting.pool
     loss, abars = LOSSES[o["loss"]], alphas_cumprod(o["schedule"]).float().to(context.device)
 
@@ -78,10 +81,12 @@ def fit_unet(setting: Setting, context: Context) -> Any:
     training = DiffusionTraining(unet, objective, lr=o["lr"], ema=o["ema"], total=total, warmup=max(1, total // 20))
     latents: Latents | None = None
     for step in context.steps("unet", total, training, options=setting.key(*options.UNET), data=pool.content):
+        if training.stopped >= 0:
+            continue
         latents = latents or Latents(pool, setting.coder, setting.size, context)
         z = latents.batch(o["train_batch"])
         training.step(z, torch.zeros(len(z), dtype=torch.int64), step, context.autocast())
-    return training.finish()
+    return training.finish(), training.stopped
 
 
 def fit_guide(setting: Setting, table: ImageTable, rows: TrainingRows, context: Context) -> LatentClassifier:
@@ -101,13 +106,13 @@ def fit_guide(setting: Setting, table: ImageTable, rows: TrainingRows, context: 
     for step in context.steps("latent-classifier", total, training, options=setting.key(*options.GUIDE)):
         if training.stopped >= 0:
             continue
-        for name, part in (("train", table), ("val", context.val)) if not sets else ():
+        for name, part in (("train", table), ("val", context.held_out)) if not sets else ():
             sets[name] = Latents(ImagePool((part.images,), "", (name,)), setting.coder, setting.size, context)
         drawn = rows.rows(o["guide_batch"])
         z = sets["train"].take(drawn)
         training.step(z, labels[drawn].to(context.device), step, context.autocast())
         if step % every == every - 1 or step == total - 1:
-            held_out = torch.from_numpy(np.array(context.val.labels)).to(context.device)
+            held_out = torch.from_numpy(np.array(context.held_out.labels)).to(context.device)
             random = context.torch_rng("validate-guide")
             training.validate(sets["val"].take(torch.arange(len(held_out)), random), held_out, step, random)
     return training.finish()

@@ -90,9 +90,9 @@ def _too_few(n: int) -> str:
 def _copies(record: GenerationRecord, extract: Any, pool: np.ndarray, real: np.ndarray, order: np.ndarray) -> float:
     """Nearness to training images; without held-out images these are compared with each other."""
     if record.held_out is None or len(record.held_out) == 0:
-        return copy_ratio(real[order[: 2 * NEIGHBOURS]], pool[:NEIGHBOURS])
-    held_out = np.asarray(extract(record.held_out[:NEIGHBOURS]))
-    return copy_ratio(real[order[: 5 * NEIGHBOURS]], pool[:NEIGHBOURS], held_out)
+        return copy_ratio(real[order], pool)
+    some = np.random.default_rng([record.seed, 4]).permutation(len(record.held_out))[:NEIGHBOURS]
+    return copy_ratio(real[order], pool, np.asarray(extract(record.held_out[some])))
 
 
 def _classes(
@@ -135,7 +135,7 @@ def _neighbours_by_class(record: GenerationRecord, name: str, real: np.ndarray, 
         found = _neighbours(name, ours[:n], theirs[:n], theirs[n : 2 * n]) if n >= CLASS_LEAST else {}
         line = {key: found.get(f"{key}[{name}]", float("nan")) for key in names}
         enough = len(theirs) >= 2 and len(ours) >= 1
-        line["copy_ratio"] = copy_ratio(theirs[: 2 * NEIGHBOURS], ours[:NEIGHBOURS]) if enough else float("nan")
+        line["copy_ratio"] = copy_ratio(theirs, ours) if enough else float("nan")
         lines.append(line)
     return {
         f"{key.removesuffix('_floor')}_per_class{'_floor' * key.endswith('_floor')}[{name}]": [x[key] for x in lines]

@@ -66,7 +66,9 @@ def _target_rates(record: GenerationRecord, warnings: list[str]) -> dict[str, An
     if record.judge is None or len(record.images) == 0 or unlabelled:
         why = "no judge" if record.judge is None else "images without classes" if unlabelled else "empty pool"
         warnings.append(f"target rates are undefined: {why}")
-        return dict.fromkeys(("target_rate", "target_rate_tail", "target_rate_macro"), float("nan"))
+        return dict.fromkeys(
+            ("target_rate", "target_rate_floor", "target_rate_tail", "target_rate_macro"), float("nan")
+        )
     right = record.judge(record.images).argmax(axis=1) == record.labels
     if right.mean() < HARDLY / record.num_classes:
         warnings.append(

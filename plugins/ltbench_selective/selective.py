@@ -76,9 +76,9 @@ class Selective(Generator):
         for k in np.flatnonzero(context.task.class_counts == 1):
             log.warning("class %r has one training image: its centroid is that image", self.names[k])
         self.mirrored = bool(context.recipe["protocol"]["augment"].get("flip", False))
-        unseen = unit_features(self.reference.features(context.val.images))
+        unseen = unit_features(self.reference.features(context.held_out.images))
         held_out = centroid_distances(unseen, self.centroids)
-        self.real_distance = float(held_out[np.arange(len(held_out)), context.val.labels].mean())
+        self.real_distance = float(held_out[np.arange(len(held_out)), context.held_out.labels].mean())
         self.guard = CopyGuard(features, unseen, self.copy_guard) if self.copy_guard else None
         self.inner = context.fit_generator(self.base)
 

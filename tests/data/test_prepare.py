@@ -36,6 +36,7 @@ def test_parts_have_their_sizes_and_belong_together(toy):
     got = prepare(toy, **OPTIONS)
     assert got.train.images.shape == (245, 6, 6, 3)
     assert got.val.images.shape[1:] == got.test.images.shape[1:] == (4, 4, 3)
+    assert (got.held_out.images == toy.table.images[got.splits.val]).all() and got.held_out.labels is got.val.labels
     assert got.train_counts.tolist() == [140, 70, 35]
     assert got.train_counts.dtype == np.int64
     assert (got.test.images == toy.table.images[got.splits.test, 1:5, 1:5]).all()

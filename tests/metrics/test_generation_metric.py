@@ -227,6 +227,16 @@ def test_a_memoriser_has_a_small_distance_and_is_flagged():
     assert 0.7 < fresh["copy_ratio[ref]"] < 1.4 and not any("copies" in w for w in fresh["warnings"])
 
 
+def test_a_copy_of_any_training_image_is_found(monkeypatch):
+    """Also of those that the other measures leave out, having enough."""
+    monkeypatch.setattr("ltbench_metrics.distances.NEIGHBOURS", 5)
+    real, labels = stripes(COUNTS, np.random.default_rng(0))
+    held_out, _ = stripes((40, 20, 10, 5), np.random.default_rng(8))
+    some = np.random.default_rng(1).permutation(len(real))[:30]
+    for known in ({"held_out": held_out}, {}):
+        assert Generation().compute(record(real[some], labels[some], **known))["copy_ratio[ref]"] == 0.0
+
+
 def test_growing_damage_grows_the_distances():
     from scipy.ndimage import gaussian_filter
 

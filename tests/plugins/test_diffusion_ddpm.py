@@ -199,7 +199,9 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, generator: type, at: int) -> None:
     monkeypatch.setattr(generator, "objective", objective)
 
 
-def test_divergence_keeps_the_last_good_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divergence_keeps_the_last_good_average(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     from ltbench_diffusion.ddpm import DDPM
 
     poisoned(monkeypatch, DDPM, 60)
@@ -209,8 +211,11 @@ def test_divergence_keeps_the_last_good_average(tmp_path: Path, monkeypatch: pyt
     assert all(torch.isfinite(p).all() for p in generator.net.parameters())
     images, _ = draw(generator)
     assert images.std() > 0 and generator.notes()["stopped_at"] == 100
+    said = "diffusion loss is not finite at step 100: the fit stops and uses its last good moving average"
+    assert caplog.text.count(said) == 1
     again = fitted(tmp_path, "ddpm", context=context, **options)
     assert np.array_equal(images, draw(again)[0]) and again.notes()["stopped_at"] == 100
+    assert caplog.text.count(said) == 2, "also of a fit from the cache"
 
 
 def test_divergence_from_the_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

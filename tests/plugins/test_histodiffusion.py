@@ -293,6 +293,26 @@ def test_a_latent_classifier_that_diverges_keeps_its_best_weights(tmp_path, monk
     assert all(torch.isfinite(p).all() for p in generator.guide.parameters())
 
 
+def test_a_diffusion_model_that_diverges_says_so_each_time(tmp_path, monkeypatch, caplog):
+    from ltbench_diffusion import training
+
+    real, done = training.DiffusionTraining.step, []
+
+    def poisoned(self, x0, *rest):
+        done.append(1)
+        real(self, x0 * torch.nan if len(done) > 5 else x0, *rest)
+
+    monkeypatch.setattr(training, "CHECK", 2)
+    monkeypatch.setattr(training.DiffusionTraining, "step", poisoned)
+    for _ in range(2):
+        generator, _ = made(tmp_path, train_steps=12)
+        assert all(torch.isfinite(p).all() for p in generator.unet.parameters())
+        draw(generator)
+        assert generator.notes()["stopped_at"] == 6
+    assert len(done) == 7, "after the divergence no step is made"
+    assert caplog.text.count("diffusion loss is not finite at step 6: the fit stops") == 2
+
+
 def test_a_decoder_that_diverges_keeps_its_last_good_weights(tmp_path, monkeypatch, caplog):
     from ltbench_diffusion import last_good
     from ltbench_histodiffusion.decoder import DecoderTuning
