@@ -4,7 +4,8 @@ Fits what a `quick` cell on digits-lt with dataset.imbalance=1 would fit, once f
 set's own and stays the same), draws 100 images a class, and measures them with networks that no generator has seen:
 consistency is the rate at which the judge (other architecture and seed than any guide) names the wanted class; distance
 is the Frechet distance to the training images on the 64 ReLU features of a perceptron trained on them, beside its
-floors: the test part, and two halves of the training part. copies: share of images nearer to a training image than
+floors: the test part, and two halves of the training part. diversity: spread of pixels within a class over that of
+training images. copies: share of images nearer to a training image than
 99 % of training images are to each other. The rows with shuffled labels are a control: a generator that was told wrong
 classes must not be consistent.
 
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ltbench_metrics.pixels import within_class_sd
 from sklearn.neural_network import MLPClassifier
 from tabulate import tabulate
 
@@ -36,7 +38,9 @@ GENERATORS = {
     "edm": "edm",
     "guided-ddpm (reference guide)": {"name": "guided-ddpm", "guide": "reference", "scale": 3.0},
     "mgdm": "mgdm",
+    "mgdm, scale 1": {"name": "mgdm", "scale": 1.0},
     "histodiffusion": "histodiffusion",
+    **{f"histodiffusion, scale {scale}": {"name": "histodiffusion", "scale": float(scale)} for scale in (0, 1, 10)},
     "stylegan2": "stylegan2",
     "stylegan2-ada": "stylegan2-ada",
     "stylegan2-ada, 100 kimg": {"name": "stylegan2-ada", "kimg": 100},
@@ -98,6 +102,7 @@ def one(label: str, spec: Any, seed: int, per_class: int, folder: Path) -> dict[
     halves = np.array_split(np.random.default_rng(seed).permutation(len(real)), 2)
     limit = np.percentile(nearest(train.images, train.images, own=True), 1)
     classes = [frechet_from_features(made[labels == k], real[train.labels == k]) for k in range(10)]
+    spread = [within_class_sd(x, y, 10) for x, y in ((images, labels), (train.images, train.labels))]
     return {
         "generator": label,
         "seed": seed,
@@ -108,6 +113,7 @@ def one(label: str, spec: Any, seed: int, per_class: int, folder: Path) -> dict[
         "distance_per_class": float(np.mean(classes)),
         "floor_test": frechet_from_features(features(net, test.images), real),
         "floor_halves": frechet_from_features(real[halves[0]], real[halves[1]]),
+        "diversity": float(np.mean(spread[0] / spread[1])),
         "copies": float((nearest(images, train.images) < limit).mean()),
         "fit_seconds": fit_seconds,
         "sample_seconds": sample_seconds,
@@ -146,8 +152,9 @@ def summary(label: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over the seeds."""
     its = [row for row in rows if row["generator"] == label]
     line: dict[str, Any] = {"generator": label, "seeds": len(its), "n": its[0]["n"]}
-    for key in ("consistency", "distance", "floor_test", "floor_halves", "distance_per_class", "copies", "fit_seconds"):
-        values = [row[key] for row in its]
+    measures = ("consistency", "distance", "floor_test", "floor_halves", "distance_per_class", "diversity", "copies")
+    for key in (*measures, "fit_seconds"):
+        values = [row.get(key, float("nan")) for row in its]  # rows made before a measure was added lack it
         line[key] = f"{np.mean(values):.3f} +- {np.std(values, ddof=1) if len(values) > 1 else float('nan'):.3f}"
     return line
 

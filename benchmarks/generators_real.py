@@ -1,11 +1,11 @@
 """Generators on real images: are the samples of their class, and nearer to real images than noise and blur are?
 
-Fits a generator as a `quick` cell would, draws up to 40 images a class (fewer where the class has fewer), and measures:
+Fits a generator as a `quick` cell would, draws up to 40 images a class (at most half as many as it has), and measures:
 rate, at which a judge names the wanted class, beside its rate on validation images in the same class mix; the judge is
 a classifier of the protocol's judge architecture, trained with class-balanced batches, since one trained on the tail as
 it is never names the rarest classes. fd on the features of the reference classifier, against training images in the
-same class mix, of the samples, of as many noise images, of as many training images blurred with sigma 2 px at the
-generator's size, and of as many real ones (floor). Writes a picture: a row of ten samples of each class, and below each
+same class mix, of the samples, of as many noise images, of as many other training images blurred with sigma 2 px at the
+generator's size, and of these as they are (floor). Writes a picture: a row of ten samples of each class, and below each
 sample its nearest training image. A killed run starts again; give --folder, and its fits resume.
 
     LTBENCH_DATA=DIR python benchmarks/generators_real.py --dataset aptos ham10000 --generators ddpm stylegan2-ada \\
@@ -87,7 +87,7 @@ def one(dataset: str, name: str, args: argparse.Namespace, folder: Path) -> tupl
     reference = context.reference("features")
     judge = train_judge(job.cell.recipe["protocol"], overrides, dataset, args.device, folder)
     context.at("measure", 0)
-    counts = np.minimum(context.task.class_counts, MOST)
+    counts = np.minimum(context.task.class_counts // 2, MOST)
     guide: Any = context.reference("guide") if generator.guided else None
     images, labels = generator.sample(counts, guide=guide, rng=context.rng("draw"))
     side = images.shape[1]
@@ -95,7 +95,8 @@ def one(dataset: str, name: str, args: argparse.Namespace, folder: Path) -> tupl
     some = rows_of(train.labels, counts, rng)
     blurred = np.stack([gaussian_filter(image, (2, 2, 0)) for image in real[some]])
     noise = rng.integers(0, 256, real[some].shape).astype(np.uint8)
-    mixed = np.concatenate([rng.choice(np.flatnonzero(train.labels == k), 8 * n) for k, n in enumerate(counts)])
+    rest = np.setdiff1d(np.arange(len(train)), some)  # those compared with must not be their own reference
+    mixed = np.concatenate([rng.choice(rest[train.labels[rest] == k], 8 * n) for k, n in enumerate(counts)])
     stored = job.data.val.images.shape[1]
     evaluator = Evaluator(judge.classifier, judge.context)
     named = evaluator.predict(resize_images(images, stored), "samples").argmax(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from ltbench_selective.selective import Selective
 
 from ltbench.errors import DataError, NonFinite, UserError
 from ltbench.interfaces import Generator
+from ltbench.launch.local import gather, open_context
 from ltbench.recipe import resolve
 from ltbench.testing.tiny import tiny_context, tiny_table
 
@@ -334,3 +336,15 @@ def test_the_inner_fit_is_shared_with_cells_that_use_it_alone(tmp_path):
 def test_bad_options(options, words):
     with pytest.raises(UserError, match=words):
         Selective(base="real-copies", **options)
+
+
+def test_wrong_labels_are_rejected_and_unseen_real_images_are_not(tmp_path: Path) -> None:
+    """Rates of the filter on digits (section 7, i and ii): labels that are not the image's, and the images' own."""
+    spec = {"generator": {"name": "selective", "base": "real-copies"}}
+    job = gather(spec, "digits-lt", "quick", 0, {"protocol.epochs": 15}, None, "cpu")
+    context = open_context(job, tmp_path, "cpu", lambda text: None)
+    generator: Any = context.fit_generator(job.cell.recipe["generator"])
+    labels = context.held_out.labels
+    nearest = generator.distances(context.held_out.images).argmin(1)
+    wrong = (labels + np.random.default_rng(0).integers(1, 10, len(labels))) % 10
+    assert (nearest == wrong).mean() < 0.1 and (nearest == labels).mean() > 0.7
