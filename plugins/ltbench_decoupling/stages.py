@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from torch import nn
@@ -76,6 +77,6 @@ class Computed(Decoupled):
     def train_epoch(self, batches: Batches, context: Context) -> dict[str, Any]:
         return self.compute(context) if self.net.frozen else super().train_epoch(batches, context)
 
+    @abstractmethod
     def compute(self, context: Context) -> dict[str, Any]:
         """Set the head from data; returns scalars for the history."""
-        raise NotImplementedError
