@@ -8,11 +8,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from ltbench.errors import CheckpointError, ContractError
+from ltbench.errors import ContractError
 from ltbench.metrics.features import Names, checked, same_dimension
 
 CHUNK = 20000  # rows held centred at a time; more are merged
@@ -72,23 +71,6 @@ class FeatureStats:
     def trace(self) -> float:
         """Trace of the covariance."""
         return float((self.factor**2).sum())
-
-    def save(self, path: Path) -> None:
-        """Write to a .npz file."""
-        from ltbench.results.files import atomic_write
-
-        small = self.compact()
-        values = {"n": np.array(small.n), "mean": small.mean, "factor": small.factor, "weighted": small.weighted}
-        atomic_write(path, lambda file: np.savez(file, **values))  # type: ignore[arg-type]
-
-    @classmethod
-    def load(cls, path: Path) -> FeatureStats:
-        """Read what `save` wrote; CheckpointError for another or a damaged file."""
-        try:
-            with np.load(path) as stored:
-                return cls(int(stored["n"]), stored["mean"], stored["factor"], bool(stored["weighted"]))
-        except Exception as error:  # numpy raises nearly anything on damaged files
-            raise CheckpointError(f"{path} holds no feature statistics ({error}); delete it") from error
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from ltbench.errors import CheckpointError, ContractError, UserError
+from ltbench.errors import ContractError, UserError
 from ltbench.metrics import (
     FeatureStats,
     copy_ratio,
@@ -76,15 +76,6 @@ def test_many_rows_are_merged_in_chunks(monkeypatch):
     monkeypatch.setattr("ltbench.metrics.gaussians.CHUNK", 60)
     chunked = FeatureStats.of(features)
     assert len(chunked.factor) == 4 and frechet(chunked, whole).value == pytest.approx(0, abs=1e-9)
-
-
-def test_statistics_are_stored_and_read(tmp_path):
-    stats = FeatureStats.of(rng().normal(size=(50, 4)))
-    stats.save(tmp_path / "real.npz")
-    assert frechet(FeatureStats.load(tmp_path / "real.npz"), stats).value == pytest.approx(0, abs=1e-12)
-    (tmp_path / "bad.npz").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match=r"bad\.npz holds no feature statistics"):
-        FeatureStats.load(tmp_path / "bad.npz")
 
 
 def test_extrapolation_takes_the_bias_away():
