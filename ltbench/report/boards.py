@@ -45,7 +45,7 @@ COLUMNS = (
     Column("accuracy", "Accuracy"),
     Column("auc", "AUC"),
     Column("few_accuracy", "Few-shot recall"),
-    Column("worst_recall", "Worst class"),
+    Column("worst_recall", "Worst class of each seed"),
     Column("ece", "ECE"),
     Column("device_seconds", "Device-seconds", 1, 0),
     Column("peak_memory_bytes", "Memory, GB", 1e-9),

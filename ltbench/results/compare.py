@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ltbench.metrics import seeds_can_show, smallest_wilcoxon_p
 from ltbench.results.comparison import Comparison, Difference, comparison
 from ltbench.results.render import Table, render
+from ltbench.results.standing import few_images
 from ltbench.results.store import counted
 
 if TYPE_CHECKING:
@@ -73,7 +74,17 @@ def _metrics(c: Comparison) -> Table:
     records = []
     for key, d in c.differences.items():
         numbers = d._asdict()
-        records.append({"metric": key, "difference": numbers.pop("value"), **numbers, "verdict": verdict(c, d)})
+        records.append(
+            {
+                "table": "metrics",
+                "a": c.a,
+                "b": c.b,
+                "metric": key,
+                "difference": numbers.pop("value"),
+                **numbers,
+                "verdict": verdict(c, d),
+            }
+        )
     return Table(title, header, rows, records, _notes(c))
 
 
@@ -100,9 +111,10 @@ def _notes(c: Comparison) -> list[str]:
         elif d.more_seeds:
             more = counted(d.more_seeds, "more seed")
             notes.append(f"{key}: about {more} would separate these, if {gap} is the true difference")
+    notes += few_images(int(min((row.n for row in c.recall if row.n), default=0)))
     notes += [
         f"{split}seed {seed}: answers differ on {differ} of {c.n_images} images; only {c.a} right {test[0]}, "
-        f"only {c.b} right {test[1]}, McNemar exact p = {test[2]:.3g}"
+        f"only {c.b} right {test[1]}, McNemar exact p = {test[2]:.3g} for these two models"
         for split, seed, differ, test in zip(_splits_named(c), c.seeds, c.n_differ, c.mcnemar, strict=True)
     ]
     return notes
@@ -123,11 +135,15 @@ def _classes(c: Comparison) -> Table:
         gap = row.b - row.a
         tests = ["", "", ""] if math.isnan(gap) else [f"{100 * gap:+.2f}", f"{row.p:.3f}", f"{row.p_holm:.3f}"]
         rows.append([row.name, f"{row.n:g}", *printed, *tests])
-        record = {"class": row.name, "n": row.n, c.a: row.a, c.b: row.b, "p": row.p, "p_holm": row.p_holm}
-        for name, (_, (low, high)) in zip((c.a, c.b), sides, strict=True):
+        record = {"table": "classes", "class": row.name, "n": row.n, "a": row.a, "b": row.b}
+        record |= {"p": row.p, "p_holm": row.p_holm}
+        for name, (_, (low, high)) in zip("ab", sides, strict=True):
             record |= {f"{name}_low": low, f"{name}_high": high}
         records.append(record)
-    notes = ["[ ]: 95 % Jeffreys interval for n images; p: exact, images kept together over seeds (one seed: McNemar)"]
+    notes = [
+        "[ ]: 95 % Jeffreys interval for n images; p: exact, images kept together over seeds (one seed: McNemar), for "
+        "these trained models: it says nothing of other seeds"
+    ]
     absent = [row.name for row in c.recall if row.n == 0]
     if absent:
         notes.append(f"no test image of {', '.join(absent)}: left out of every mean")
@@ -143,6 +159,8 @@ def _images(c: Comparison, shown: int | None) -> Table:
     some = f", {len(kept)} of them" if len(kept) < len(c.images) else ""
     title = f"{counted(len(c.images), 'image')} answered differently{some}, greatest difference first"
     rows = [[i.id, c.class_names[i.label], named(i.a), named(i.b)] for i in kept]
-    records = [{"id": i.id, "class": i.label, c.a: list(i.a), c.b: list(i.b)} for i in kept]
+    records = [
+        {"table": "images", "id": i.id, "class": c.class_names[i.label], "a": named(i.a), "b": named(i.b)} for i in kept
+    ]
     notes = ["all of them: ltbench compare --images"] if some else []
     return Table(title, ["image", "class", c.a, c.b], rows, records, notes)

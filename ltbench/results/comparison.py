@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ltbench.errors import UserError
 from ltbench.metrics import (
     Precision,
     bootstrap_p,
@@ -148,6 +149,8 @@ def comparison(
     tuned: tuned rows alone. imbalance, weights: "default" or the value, where the two share several. Raises UserError
     when they share no data set, protocol, conditions, seed or test images, or several of them without a choice.
     """
+    if a == b:
+        raise UserError(f"{a} is to be compared with itself; name two methods")
     rows = as_rows(load_results(results) if isinstance(results, str | Path) else results)
     rows = [row for row in rows if bool(row.get("tuning")) == tuned]  # a tuned row is another than the untuned one
     one, two = ([row for row in rows if row["method"] == name] for name in (a, b))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,9 @@ def read_predictions(path: Path | str, classes: Sequence[str]) -> Foreign:
         return _npz(path, classes) if path.suffix == ".npz" else _csv(path, classes)
     except FileNotFoundError:
         raise DataError(f"there is no {path}; name a CSV or npz file of predictions") from None
-    except (OSError, ValueError, KeyError, EOFError, csv.Error, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except Exception as error:  # numpy raises nearly anything on damaged files
         raise DataError(
             f"{path} cannot be read as predictions ({error}); it needs a CSV with the columns {ID}, "
             f"{', '.join(classes)}, or an npz with ids (n,) and probs (n, {len(classes)})"
@@ -95,7 +96,7 @@ def _csv(path: Path, classes: Sequence[str]) -> Foreign:
     probs = np.array([[float(row[name]) for name in classes] for row in rows]).reshape(-1, len(classes))
     labels = None
     if LABEL in columns:
-        number = {name: k for k, name in enumerate(classes)} | {str(k): k for k in range(len(classes))}
+        number = {str(k): k for k in range(len(classes))} | {name: k for k, name in enumerate(classes)}
         unknown = sorted({row[LABEL] for row in rows} - set(number))
         if unknown:
             raise DataError(f"{path}: the label {unknown[0]!r} is no class; classes are {', '.join(classes)}")

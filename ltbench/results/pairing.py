@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ltbench.results.store import counted
 COMMON = ("content", "split_scheme", "imbalance", "weights", "tuning")  # what all pairs of a comparison share
 DEFAULT = "default"  # the word for a condition that was not set
 NAMED = 3  # image ids in an error
+HASH = 64  # digits
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -53,6 +55,7 @@ def pairs_of(rows_a: Rows, rows_b: Rows, a: str, b: str, chosen: Mapping[str, st
     groups_a, groups_b = (_by_conditions(rows, chosen) for rows in (rows_a, rows_b))
     common = [key for key in groups_a if key in groups_b]
     if not common:
+        _other_images(groups_a, groups_b)
         raise UserError(_different(list(groups_a), list(groups_b), a, b, chosen))
     found = {key: _by_seed(groups_a[key], groups_b[key]) for key in common}
     usable = [key for key in common if found[key]]
@@ -97,8 +100,17 @@ def _different(
     return f"{a} and {b} differ in {', '.join(told)}: not comparable; run one of them as the other was"
 
 
+def _other_images(groups_a: Mapping[tuple[str, ...], Rows], groups_b: Mapping[tuple[str, ...], Rows]) -> None:
+    """UserError naming the test images that differ, where the data alone sets two groups of cells apart."""
+    content = COMMON.index("content")
+    for one, two in product(groups_a, groups_b):
+        if [*one[:content], *one[content + 1 :]] == [*two[:content], *two[content + 1 :]]:
+            for first, second in _by_seed(groups_a[one], groups_b[two])[:1]:
+                aligned(read_result(first["folder"]), read_result(second["folder"]))
+
+
 def _said(value: str) -> str:
-    return value or DEFAULT
+    return (value[:8] if len(value) == HASH else value) or DEFAULT
 
 
 def read_pairs(pairs: Sequence[tuple[Any, Any]]) -> list[Pair]:

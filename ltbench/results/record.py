@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,11 +75,11 @@ class Result:
             with np.load(path, allow_pickle=False) as stored:
                 columns = {name: stored[name] for name in COLUMNS}
             for part in PARTS:
-                _check_shapes(part, *(columns[part + name] for name in COLUMNS[:3]))
+                _check(part, *(columns[part + name] for name in COLUMNS[:3]))
             return Predictions(**columns)
         except FileNotFoundError:
             raise CheckpointError(f"{path} is missing; run the cell again with --force") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # numpy raises nearly anything on damaged files
             raise CheckpointError(f"{path} cannot be read ({error}); run the cell again with --force") from error
 
     @property
@@ -200,7 +199,7 @@ def _checked_columns(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndar
         except KeyError as error:
             raise ContractError(f"predictions lack {error}; they need {', '.join(COLUMNS)}") from None
         try:
-            _check_shapes(part, ids, y_true, probs)
+            _check(part, ids, y_true, probs)
         except ValueError as error:
             raise ContractError(f"predictions: {error}") from None
         columns |= {
@@ -211,6 +210,11 @@ def _checked_columns(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndar
     return columns
 
 
-def _check_shapes(part: str, ids: np.ndarray, y_true: np.ndarray, probs: np.ndarray) -> None:
+def _check(part: str, ids: np.ndarray, y_true: np.ndarray, probs: np.ndarray) -> None:
     if probs.ndim != 2 or not ids.shape == y_true.shape == (len(probs),):
         raise ValueError(f"{part}ids {ids.shape}, y_true {y_true.shape} and probs {probs.shape} differ")
+    odd = y_true[(y_true < 0) | (y_true >= probs.shape[1])]
+    if len(odd):
+        raise ValueError(f"{part}y_true holds {odd[0]}, which is none of {probs.shape[1]} classes")
+    if not (abs(probs) < float("inf")).all():
+        raise ValueError(f"{part}probs are not all finite")

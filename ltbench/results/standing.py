@@ -20,8 +20,8 @@ from ltbench.results.store import counted
 LEVEL = 0.05
 RESAMPLES = 1000
 RESAMPLES_EACH = 50
-FEW = 8  # images of a test class: below it the intervals cover visibly less (benchmarks/interval_coverage.py)
-TIED, UNKNOWN = "1=", "?"
+FEW = 15  # images of a test class: 8 are too few (benchmarks/interval_coverage.py)
+TIED, UNKNOWN, ALONE = "1=", "?", " °"
 BOUNDS = {"mcc": (-1.0, 1.0), "quadratic_kappa": (-1.0, 1.0), "nll": (0.0, np.inf), "brier": (0.0, 2.0)}
 COUNTED = frozenset(key for key in from_confusion(np.eye(2)) if not key.startswith("per_class"))
 GROUPS = tuple(f"{name}_accuracy" for name in NAMES)
@@ -32,8 +32,8 @@ class Standing:
     """95 % interval (low, high); seeds: whether it holds their spread; p: paired against the first, corrected.
 
     smallest: images of the smallest test class, 0 where no predictions were read.
-    rank: "1=" where the method may be the best, "?" where nothing could be paired. The first is the first whose
-    predictions can be read.
+    rank: "1=" where the method may be the best, "?" where nothing could be paired, "" where the metric is undefined;
+    " °" behind it where it is paired on one seed. The first is the first whose predictions can be read.
     """
 
     rank: str
@@ -73,10 +73,14 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
         return {}
     resamples = max(RESAMPLES, RESAMPLES_EACH * len(methods))  # one seed's p is at least 2 / resamples
     runs = _read(latest, metric, methods, resamples)
-    rng, best = np.random.default_rng(0), next((method for method in methods if method in runs), "")
+    rng, best = np.random.default_rng(0), next((m for m in methods if m in runs and _defined(runs[m])), "")
     found, p_values = {}, []
     for index, method in enumerate(methods):
         mine = runs.get(method)
+        if mine and not _defined(mine):
+            found[method] = Standing("", float("nan"), float("nan"), False, float("nan"), mine.smallest)
+            p_values.append(float("nan"))
+            continue
         low, high = interval(_hierarchical(mine, rng)) if mine else (float("nan"), float("nan"))
         low, high = np.clip((low, high), *BOUNDS.get(metric, (0.0, 1.0))).tolist()  # a t interval of two seeds is wide
         several, smallest = (len(mine.seeds) > 1, mine.smallest) if mine else (False, 0)
@@ -84,7 +88,9 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
         p_values.append(_paired_p(runs[best], mine, rng) if mine and method != best else float("nan"))
     corrected = np.minimum(1.0, np.array(p_values) * (len(methods) - 1)).tolist()
     for method, p in zip(methods, corrected, strict=True):
-        rank = UNKNOWN if np.isnan(p) and method != best else TIED if p >= LEVEL else found[method].rank
+        if method == best or not found[method].rank:
+            continue
+        rank = UNKNOWN if np.isnan(p) else TIED if p >= LEVEL else found[method].rank + _alone(runs[best], runs[method])
         found[method] = replace(found[method], rank=rank, p=p)
     if any(standing.tied for standing in found.values()):
         found[best] = replace(found[best], rank=TIED)
@@ -101,18 +107,26 @@ def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
     ]
     if any(standing.rank == UNKNOWN for standing in found.values()):
         notes.append("?: has no seed, or no readable predictions of the same images, to be paired with the first row")
-    few = min((standing.smallest for standing in found.values() if standing.smallest), default=FEW)
-    if few < FEW:
-        notes.append(f"the smallest test class has {counted(few, 'image')}: 95 % intervals are too narrow, p too small")
+    if any(standing.rank == "" for standing in found.values()):
+        notes.append("n/a: the metric is undefined there, for example for a group in which the data set has no class")
+    notes += few_images(min((standing.smallest for standing in found.values() if standing.smallest), default=0))
     if any(standing.low == standing.high for standing in found.values()):
         notes.append("an interval without width: no resampled image changes the metric; other images still could")
-    if not all(standing.seeds for standing in found.values()):
-        notes.append("° one seed: images alone, how much training again would change is unknown")
+    if any(ALONE in standing.rank or not (standing.seeds or np.isnan(standing.low)) for standing in found.values()):
+        notes.append("° one seed, or one in common with the first row: images alone, what other seeds give is unknown")
     return notes
 
 
+def few_images(least: int) -> list[str]:
+    """A note where the smallest test class has too few images for what is said with 95 %; 0: it is not known."""
+    if not 0 < least < FEW:
+        return []
+    return [f"the smallest test class has {counted(least, 'image')}: 95 % intervals are too narrow, p too small"]
+
+
 def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str], resamples: int) -> dict[str, _Runs]:
-    reference, found = None, {}
+    reference: tuple[np.ndarray, ...] | None = None
+    found = {}
     for method in methods:
         rows = sorted((row for row in latest if row["method"] == method), key=lambda row: row["seed"])
         try:
@@ -121,15 +135,14 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
         except CheckpointError:
             continue
         orders = [np.argsort(p.ids) for p in predictions]
-        ids = [p.ids[o] for p, o in zip(predictions, orders, strict=True)]
-        reference = ids[0] if reference is None else reference
-        if not all(np.array_equal(x, reference) for x in ids):
+        probs = [p.probs[o] for p, o in zip(predictions, orders, strict=True)]
+        tests = [(p.ids[o], p.y_true[o], np.array(p.probs.shape)) for p, o in zip(predictions, orders, strict=True)]
+        reference = tests[0] if reference is None else reference
+        if not all(np.array_equal(x, y) for test in tests for x, y in zip(test, reference, strict=True)):
             continue
-        y_true, probs = predictions[0].y_true[orders[0]], [p.probs[o] for p, o in zip(predictions, orders, strict=True)]
+        y_true = reference[1]
         values, draws = _draws(metric, y_true, probs, results[0], resamples)
-        if np.isnan(values).any():  # of a group without classes, or without counts
-            continue
-        smallest = int(np.bincount(y_true[y_true >= 0])[np.unique(y_true[y_true >= 0])].min(initial=len(y_true)))
+        smallest = int(np.unique(y_true, return_counts=True)[1].min(initial=len(y_true)))
         found[method] = _Runs(tuple(row["seed"] for row in rows), values, draws, smallest)
     return found
 
@@ -157,6 +170,14 @@ def _draws(
 
 def _hierarchical(runs: _Runs, rng: np.random.Generator) -> np.ndarray:
     return hierarchical_draws([runs.values], [runs.draws], rng)
+
+
+def _defined(runs: _Runs) -> bool:
+    return not np.isnan(runs.values).any()
+
+
+def _alone(first: _Runs, other: _Runs) -> str:
+    return ALONE if len(set(first.seeds) & set(other.seeds)) == 1 else ""
 
 
 def _paired_p(first: _Runs, other: _Runs, rng: np.random.Generator) -> float:

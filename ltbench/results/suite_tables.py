@@ -94,6 +94,8 @@ def _table(suite: Suite, dataset: str, group: Sequence[Mapping[str, Any]], resul
         note(notes, AS_RELEASED)
     if published and source == dataset and not alike:
         note(notes, OF_OURS)
+    if published and not printed_there:
+        note(notes, f"the paper prints nothing for {dataset}")
     notes += _notes(suite, dataset, source, protocol, records, published)
     title = table_title(shared) if shared else f"{dataset}, protocol {protocol}, percent"
     return Table(f"{suite.title}: {title}", header, rows, records, notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics as means
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ltbench.results.published import published_score
@@ -27,6 +28,7 @@ from ltbench.results.words import (
     HEADLINE,
     as_the_paper,
     higher_is_better,
+    is_fraction,
     marked,
     note,
     number,
@@ -91,7 +93,19 @@ def tables(
     rows = selected(results, dataset, protocol, metric, include_renamed)
     statistics = len(rows) <= MOST_CELLS if statistics is None else statistics
     everything = as_rows(results) if published else ()
-    return [_table(group, metric, published, statistics, everything, sort) for group in comparable(rows)]
+    groups = comparable(rows)
+    return _told_apart([_table(group, metric, published, statistics, everything, sort) for group in groups])
+
+
+def _told_apart(found: list[Table]) -> list[Table]:
+    """Tables of one title are of other data: part of its hash joins the title."""
+    titles = [table.title for table in found]
+    return [
+        replace(table, title=f"{table.title}, data {table.records[0]['content'][:8]}")
+        if titles.count(table.title) > 1
+        else table
+        for table in found
+    ]
 
 
 def released(results: Rows, table: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -189,7 +203,9 @@ def _table(
         header += ["as released", "difference"]
         note(notes, AS_RELEASED)
     header += ["published", "difference"] if published else []
-    return Table(table_title(records[0]), header, [line for _, line in lines], [record for record, _ in lines], notes)
+    title = table_title(records[0])
+    title += "" if is_fraction(metric) else f" but for {metric}"
+    return Table(title, header, [line for _, line in lines], [record for record, _ in lines], notes)
 
 
 def _landmark(record: dict[str, Any], metric: str, name: str, value: float) -> list[str]:

@@ -61,6 +61,11 @@ def test_a_wrong_file_is_refused_with_its_reason(tmp_path, name):
         check(tmp_path, text)
 
 
+def test_class_names_that_are_numbers_win_over_indices(tmp_path):
+    (tmp_path / "p.csv").write_text("id,label,1,2\nx,2,0.1,0.9\ny,1,0.8,0.2\nz,0,0.8,0.2\n")
+    assert read_predictions(tmp_path / "p.csv", ("1", "2")).labels.tolist() == [1, 0, 0]
+
+
 def test_a_wrong_npz_is_refused(tmp_path):
     path = tmp_path / "p.npz"
     for columns, message in (
@@ -72,6 +77,16 @@ def test_a_wrong_npz_is_refused(tmp_path):
         np.savez(path, **columns)
         with pytest.raises(DataError, match=message):
             read_predictions(path, NAMES)
+    np.savez_compressed(path, ids=np.array([f"image-{k}" for k in range(200)]), probs=np.eye(200))
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 29):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with pytest.raises(DataError):
+            read_predictions(path, NAMES)
+    np.save(tmp_path / "p.npy", np.eye(3))
+    (tmp_path / "p.npy").rename(path)
+    with pytest.raises(DataError, match="cannot be read as predictions"):
+        read_predictions(path, NAMES)
     path.write_bytes(b"junk")
     with pytest.raises(DataError, match="cannot be read as predictions"):
         read_predictions(path, NAMES)

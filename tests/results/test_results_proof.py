@@ -41,6 +41,9 @@ def test_compare_pairs_by_seed(two):
     assert "untuned defaults, percent; seeds 0, 1, 120 test images" in text
     assert "McNemar exact p" in text and "zero" in text and text == compare(frame, "ce", "iois")
     tables = json.loads(compare(two, "ce", "iois", fmt="json"))
+    assert {row["table"] for table in tables for row in table["rows"]} == {"metrics", "classes", "images"}
+    assert tables[1]["rows"][0].keys() >= {"class", "a", "a_low", "b_high"}
+    assert tables[2]["rows"][0]["class"] in {"zero", "one", "two", "three"}
     assert tables[0]["rows"][0]["metric"] == "macro_f1" and tables[0]["rows"][0]["difference"] == gap.value
     assert "no stars: the exact Wilcoxon test of 2 seeds cannot go below p = 0.5" in text and "*" not in text
 
@@ -162,11 +165,14 @@ def test_compare_refuses_what_is_not_comparable(two, cell):
     cell("sqrt", 9)
     cell("other-ids", 0, ids=[f"foreign-{k}" for k in range(120)])
     cell("other-data", 0, data={"content": "changed"})
+    cell("both-other", 0, ids=[f"foreign-{k}" for k in range(120)], data={"content": "f" * 64})
     for method, message in {
         "focal": "with protocol quick and focal with standard: not comparable",
         "sqrt": "none in common",
         "other-ids": r"different images.*120 images \(image-0, image-1, image-10, \.\.\.\) only in the first",
         "other-data": r"differ in content \(content and changed\)",
+        "both-other": r"tested on different images.*120 images \(image-0",
+        "ce": "ce is to be compared with itself; name two methods",
         "missing": "no stored result of method 'missing'",
     }.items():
         with pytest.raises(UserError, match=message):

@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ltbench.cli import main
 from ltbench.errors import CheckpointError, ContractError, LtbenchError
 from ltbench.results import SCHEMA, iter_results, load_results, read_result, status, write_result
 from ltbench.results.files import atomic_write, to_json
+from ltbench.results.verify import verify
 
 
 def test_round_trip(cell):
@@ -80,6 +82,28 @@ def test_missing_and_torn_predictions(cell):
         read_result(folder)
     with pytest.raises(CheckpointError, match="unfinished"):
         read_result(folder.parent)
+
+
+def test_a_flipped_byte_anywhere_is_named(cell, capsys):
+    """Whatever numpy, zipfile and zlib make of it; and every command goes on without that cell."""
+    cell("focal")
+    path = cell().folder / "predictions.npz"
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 41):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        try:
+            _ = read_result(path.parent).predictions
+        except CheckpointError as error:
+            assert "predictions.npz cannot be read" in str(error)
+        assert any("predictions.npz" in problem for problem in verify(path.parent))
+    np.save(path.with_suffix(".npy"), np.eye(3))
+    path.with_suffix(".npy").rename(path)
+    out = str(path.parents[4])
+    assert main(["leaderboard", "--out", out]) == 0 and "focal" in capsys.readouterr().out
+    assert main(["verify", out]) == 1 and "predictions.npz cannot be read" in capsys.readouterr().out
+    assert main(["compare", "ce", "focal", "--out", out]) != 0
+    assert "predictions.npz cannot be read" in capsys.readouterr().err
+    assert main(["report", out, "--out", str(path.parents[4] / "site")]) == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_one_seed_of_forty_methods_can_still_be_separated(tmp_path, cell):
     for k in range(40):
         cell(f"m{k}", 0, skill=9.0 if k else 0.0)
     ranks = {row[0]: row[1] for row in tables(load_results(tmp_path))[0].rows}
-    assert ranks["m0"] == "40" and ranks["m1"] == "1="
+    assert ranks["m0"] == "40 °" and ranks["m1"] == "1="
 
 
 def test_what_cannot_be_paired_is_no_tie(tmp_path, cell):
@@ -78,6 +79,45 @@ def test_what_cannot_be_paired_is_no_tie(tmp_path, cell):
     assert any(note.startswith("?: has no seed") for note in table.notes)
     (cell("first", 0, skill=12.0).folder / "predictions.npz").write_bytes(b"no zip")
     assert [row[1] for row in tables(load_results(tmp_path))[0].rows] == ["?", "2", "?", "?"]
+
+
+def test_a_rank_from_one_shared_seed_is_of_these_models_alone(tmp_path, cell):
+    for seed in range(3):
+        cell("best", seed, skill=4.0)
+        cell("poor", seed + 2, skill=0.2)
+        cell("paired", seed, skill=0.2)
+    table = tables(load_results(tmp_path))[0]
+    assert {row[0]: "°" in row[1] for row in table.rows} == {"best": False, "poor": True, "paired": False}
+    assert any(note.startswith("° one seed, or one in common with the first row") for note in table.notes)
+
+
+def test_predictions_of_other_labels_or_classes_have_no_place(tmp_path, cell):
+    for method in ("best", "relabelled", "wider", "nan"):
+        cell(method, 0, skill=4.0 if method == "best" else 0.5)
+    for method, change in {
+        "relabelled": lambda c: c.update(y_true=np.roll(c["y_true"], 1)),
+        "wider": lambda c: c.update(probs=np.pad(c["probs"], ((0, 0), (0, 1)))),
+        "nan": lambda c: c["probs"].__setitem__((3, 1), np.nan),
+    }.items():
+        path = next(tmp_path.glob(f"*/{method}/*/*/predictions.npz"))
+        columns = dict(np.load(path))
+        change(columns)
+        np.savez(path, **columns)
+    ranks = {row[0]: row[1] for row in tables(load_results(tmp_path))[0].rows}
+    assert ranks == {"best": "1", "relabelled": "?", "wider": "?", "nan": "?"}
+
+
+def test_an_undefined_metric_is_not_called_unreadable(tmp_path, cell):
+    for method in ("ce", "focal"):
+        for seed in range(2):
+            cell(method, seed, data={"train_counts": [200, 200, 200, 200]})
+    for path in tmp_path.rglob("result.json"):
+        record = json.loads(path.read_text())
+        record["metrics"]["test"]["few_accuracy"] = None
+        path.write_text(json.dumps(record))
+    table = tables(load_results(tmp_path), metric="few_accuracy")[0]
+    assert {row[1] for row in table.rows} == {""} and any("n/a: the metric is undefined" in x for x in table.notes)
+    assert not any(note.startswith(("?", "°")) for note in table.notes)
 
 
 def test_an_interval_stays_where_the_metric_can_be(tmp_path, cell):

@@ -64,6 +64,12 @@ def test_another_protocol_is_a_landmark_and_another_data_set_no_difference(tmp_p
     )
 
 
+def test_a_data_set_that_the_paper_does_not_have_is_named(tmp_path, cell) -> None:
+    cell("ce", dataset="breastmnist")
+    text = suite_tables(IOIS, load_results(tmp_path), dataset="breastmnist", published=True)
+    assert "the paper prints nothing for breastmnist" in text
+
+
 def test_nothing_measured_is_the_papers_table_alone(tmp_path) -> None:
     (table,) = rows_of(IOIS, tmp_path)
     assert [row["seeds"] for row in table["rows"]] == [0, 0, 0, 0]

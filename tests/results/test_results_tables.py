@@ -119,6 +119,17 @@ def test_renamed_rows_are_left_out_unless_asked(store, cell):
     assert "show them with --all" in leaderboard(only) and leaderboard(only, fmt="csv") == ""
 
 
+def test_tables_of_other_data_are_told_apart_and_say_what_is_no_percentage(tmp_path, cell):
+    cell("ce", 0)
+    cell("focal", 0, data={"content": "0123456789abcdef"})
+    assert [table.title.rpartition(", ")[2] for table in tables(load_results(tmp_path))] == [
+        "data 01234567",
+        "data content",
+    ]
+    alone = tables(load_results(tmp_path), metric="nll")[0]
+    assert alone.title.endswith("percent but for nll, data 01234567")
+
+
 def test_footnotes(tmp_path, cell):
     cell("a", cell={"owns": {"optimizer": "paper, section 3"}})
     cell("b", cell={"assumed": True})
