@@ -38,7 +38,7 @@ GENERATORS = {
     "edm": "edm",
     "guided-ddpm (reference guide)": {"name": "guided-ddpm", "guide": "reference", "scale": 3.0},
     "mgdm": "mgdm",
-    "mgdm, scale 1": {"name": "mgdm", "scale": 1.0},
+    "mgdm, scale 3": {"name": "mgdm", "scale": 3.0},
     "histodiffusion": "histodiffusion",
     **{f"histodiffusion, scale {scale}": {"name": "histodiffusion", "scale": float(scale)} for scale in (0, 1, 10)},
     "stylegan2": "stylegan2",

@@ -68,7 +68,7 @@ class MGDM(Generator):
         *,
         base: str | Mapping[str, Any] = "ddpm",
         measure: str = "entropy",
-        scale: float = 3.0,
+        scale: float = 1.0,
         bridge_steps: int = 50,
         classifier_widths: Sequence[int] = (16, 32, 32),
         classifier_dropout: float = 0.0,
