@@ -7,8 +7,10 @@ protocol, another network; beside them the cross-entropy on the images themselve
 the rate at which the judge names the wanted class, and the Frechet distance to the training images on the features of
 the first classifier.
 
-    LTBENCH_DATA=DIR python benchmarks/decoder_tuning.py --dataset crc-polyp-he --set protocol.max_train=315 \\
-        --out benchmarks/results/decoder_tuning.json
+    LTBENCH_DATA=DIR python benchmarks/decoder_tuning.py --out benchmarks/results/decoder_tuning.json \\
+        --set protocol.max_train=315 protocol.image_size=64 generator.max_size=64 generator.ae_widths=[16,32,32] \\
+        generator.ae_batch=16 generator.ae_steps=1500 generator.perceptual_path=WEIGHTS \\
+        generator.adversarial_weight=0.5 generator.adversarial_start=750
 """
 
 from __future__ import annotations
