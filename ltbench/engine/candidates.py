@@ -43,19 +43,20 @@ def train_candidates(
     start = copy_state(classifier.state_dict())
     scores: list[float] = []
     kept: tuple[dict[str, Any], np.ndarray | None, Any] | None = None
-    best = -1
+    best, last = -1, ""
     for index, plan in enumerate(plans):
         classifier.load_state_dict(copy_state(start))
         try:
             log = train(plan)
             probs, score = validate()
-        except NonFinite:
+        except NonFinite as error:
+            last = str(error)
             scores.append(float("nan"))
             continue
         scores.append(score)
         if best < 0 or score > scores[best]:
             best, kept = index, (log, probs, copy_state(classifier.state_dict()))
     if kept is None:
-        raise Diverged(f"all {len(plans)} candidates of an epoch diverged; lower protocol.optimizer.lr")
+        raise Diverged(f"all {len(plans)} candidates of an epoch diverged, the last: {last}")
     classifier.load_state_dict(kept[2])
     return Outcome(kept[0], kept[1], scores, best)

@@ -18,3 +18,10 @@ def follow(twin: nn.Module, net: nn.Module, momentum: float) -> None:
     """twin <- momentum * twin + (1 - momentum) * net, parameters only. He et al. 2020, equation 2."""
     for slow, fast in zip(twin.parameters(), net.parameters(), strict=True):
         slow.lerp_(fast, 1 - momentum)
+
+
+@torch.no_grad()
+def copy_buffers(twin: nn.Module, net: nn.Module) -> None:
+    """Give the twin the buffers of the net, such as batch norm's statistics, for a twin that sees no data itself."""
+    for slow, fast in zip(twin.buffers(), net.buffers(), strict=True):
+        slow.copy_(fast)

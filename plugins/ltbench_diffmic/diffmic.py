@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from ltbench.errors import NonFinite, UserError
 from ltbench.interfaces import Batch, Batches, Classifier, Context, Stage
 from ltbench.models.standard import input_channels, normalisation, normalised
-from ltbench.models.twins import follow, slow_twin
+from ltbench.models.twins import copy_buffers, follow, slow_twin
 from ltbench_diffmic.chain import Plan, alpha_bars, antithetic, forward
 from ltbench_diffmic.denoiser import Denoiser
 from ltbench_diffmic.discrepancy import mmd
-from ltbench_diffmic.guide import DualGuide, Logits, priors
+from ltbench_diffmic.guide import DualGuide, Logits, log_priors, priors
 from ltbench_diffmic.networks import build_denoiser, build_guide
-from ltbench_diffmic.options import Options
+from ltbench_diffmic.options import STEPS, Options
 from ltbench_diffmic.trunk import full
 
 
@@ -44,7 +44,7 @@ class DiffMIC(Options, Classifier):
             "warmup_epochs": 2,
             "epoch_factor": 2,
         },
-        "base": {"width": 1024, "map_stride": 16, "crop_share": 0.25, "warmup_epochs": 3},
+        "base": {"width": 1024, "steps": 60, "map_stride": 16, "crop_share": 0.25, "warmup_epochs": 3},
         "paper": {"roi_channels": "first", "evaluate_every": 10},
     }
     TEST_OPTIONS: ClassVar[Mapping[str, Any]] = {"width": 16, "warmup_epochs": 1, "epoch_factor": 1, "train_steps": 10}
@@ -62,13 +62,14 @@ class DiffMIC(Options, Classifier):
         )
         place = getattr(context, "policy", None)
         nets = nn.ModuleDict()
-        if self.prior != "none" or not self.diffusion:
+        if self.prior != "none":
             nets["guide"] = build_guide(self, context, self.channels)
         if self.diffusion:
             nets.update(dict(build_denoiser(self, context, self.channels)))
         self.nets = place.place(nets) if place is not None else nets.to(context.device)
         self.slow = slow_twin(self.nets) if self.ema and self.diffusion else None
         self.table = alpha_bars(self.train_steps)
+        self.published = min(STEPS.get(context.recipe["dataset"]["name"], 60), self.train_steps)
         self.alpha_bar = torch.tensor(self.table, dtype=torch.float32, device=self.device)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         if "guide" in nets:
@@ -76,7 +77,7 @@ class DiffMIC(Options, Classifier):
         self.joint, self.epochs = True, 1
 
     def stages(self, epochs: int) -> list[Stage]:
-        warm = self.warmup_epochs if self.prior != "none" or not self.diffusion else 0
+        warm = self.warmup_epochs if self.prior != "none" else 0
         joint = Stage("joint", epochs * self.epoch_factor, evaluate_every=self.evaluate_every)
         return [Stage("warm-up", warm, evaluate_every=warm, select=False), joint] if warm else [joint]
 
@@ -145,16 +146,17 @@ class DiffMIC(Options, Classifier):
         optimizer.step()
         if self.slow is not None:
             follow(self.slow, self.nets, self.ema)
+            copy_buffers(self.slow, self.nets)
         return loss.detach()
 
     @torch.no_grad()
     def predict(self, images: np.ndarray, context: Context) -> np.ndarray:
         means, states = self.denoised(images, context)
         if states is None:
-            return means.fused.cpu().numpy()
+            return self._centre(means).cpu().numpy()
         y0 = states[-1]  # (n, S, C)
         if self.decision == "vote":
-            near = torch.softmax(-(y0 - 1).square() / self.temperature, 2).argmax(2)
+            near = (y0 - 1).abs().argmin(2)
             return F.one_hot(near, y0.shape[2]).float().mean(1).cpu().numpy()
         return on_simplex(y0.mean(1)).cpu().numpy()
 
@@ -168,7 +170,7 @@ class DiffMIC(Options, Classifier):
         nets.eval()
         self.nets.eval()
         runs = self.diffusion and self.joint
-        plan = Plan.of(self.sampler, self.steps, self.table)
+        plan = Plan.of(self.sampler, self.steps or self.published, self.table)
         shape = (len(images), len(plan.indices), self.samples, self.task.num_classes)
         noise = torch.randn(shape, generator=context.torch_rng("chain")) if runs else torch.empty(0)
         found: list[Logits] = []
@@ -204,6 +206,7 @@ class DiffMIC(Options, Classifier):
             return priors(Logits(*map(full, self.guide(x))), self.prior_fusion)
 
     def _centre(self, means: Logits) -> Tensor:
+        """The one of the three that `prior` names."""
         return {"global": means.globally, "local": means.locally}.get(self.prior, means.fused)
 
     def prepare(self, x: Tensor) -> Tensor:
@@ -214,7 +217,7 @@ class DiffMIC(Options, Classifier):
         """Of the guide where it decides alone; a chain has no logits."""
         if self.diffusion:
             return super().logits(x)
-        return priors(self.guide(self.prepare(x)), self.prior_fusion).fused.log()
+        return self._centre(log_priors(Logits(*map(full, self.guide(self.prepare(x)))), self.prior_fusion))
 
     @property
     def guide(self) -> DualGuide:
@@ -248,12 +251,18 @@ class DiffMIC(Options, Classifier):
                 f"the stored weights were trained with classifier.train_steps={state['train_steps']}, this cell has "
                 f"{self.train_steps}; use the stored value or train anew with --force"
             )
+        if (state["slow"] is None) != (self.slow is None):
+            stored, here = ("without", "> 0") if state["slow"] is None else ("with", "= 0")
+            raise UserError(
+                f"the stored weights were trained {stored} a slow denoiser, this cell has classifier.ema {here}; "
+                "use the stored value or train anew with --force"
+            )
         try:
             self.nets.load_state_dict(state["nets"])
+            if self.slow is not None:
+                self.slow.load_state_dict(state["slow"])
         except RuntimeError as error:
             raise UserError(f"the stored weights do not fit these networks: {str(error).splitlines()[0]}") from error
-        if self.slow is not None and state["slow"] is not None:
-            self.slow.load_state_dict(state["slow"])
         self.joint = state["joint"]
         for name, optimizer in self.optimizers.items():
             if name in state["optimizers"]:

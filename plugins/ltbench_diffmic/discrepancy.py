@@ -9,11 +9,12 @@ from torch import Tensor
 def mmd(x: Tensor, y: Tensor) -> Tensor:
     """Scalar >= 0 of x (n, C) and y (m, C): means of k(x, x) + k(y, y) - 2 k(x, y), the diagonal included.
 
-    k(a, b) = exp(-||a - b||^2 / C^2), the kernel of the release. Yang et al. 2023, equation 5.
+    Yang et al. 2023, equation 5.
     """
+    return kernel(x, x).mean() + kernel(y, y).mean() - 2 * kernel(x, y).mean()
 
-    def mean(a: Tensor, b: Tensor) -> Tensor:
-        square = (a[:, None] - b[None]).square().sum(2)
-        return torch.exp(-square / a.shape[1] ** 2).mean()
 
-    return mean(x, x) + mean(y, y) - 2 * mean(x, y)
+def kernel(x: Tensor, y: Tensor) -> Tensor:
+    """k(a, b) = exp(-||a - b||^2 / C^2) of each pair, (n, m), the kernel of the release."""
+    square = (x[:, None] - y[None]).square().sum(2)
+    return torch.exp(-square / x.shape[1] ** 2)

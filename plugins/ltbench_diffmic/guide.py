@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ltbench.errors import UserError
 from ltbench.models.regions import GatedAttention, crops, regions
 from ltbench_diffmic.trunk import Trunk, full
 
@@ -63,20 +62,19 @@ def window(shape: torch.Size, size: int, crop: int) -> tuple[int, int]:
     return rows, columns
 
 
-def check_room(shape: torch.Size, size: int, stride: int, crop: int, count: int) -> None:
-    """Raise UserError where a map (h, w) has fewer places than there are crops, naming the smallest size that works."""
+def places(shape: torch.Size, size: int, crop: int) -> int:
+    """Places of a crop in a map (h, w)."""
     rows, columns = window(shape, size, crop)
-    places = (shape[0] - rows + 1) * (shape[1] - columns + 1)
-    if places < count:
-        least = stride * (max(rows, columns) - 1 + math.ceil(math.sqrt(count)))
-        raise UserError(
-            f"diffmic's guide has a map of {shape[0]} x {shape[1]} cells for images of {size} px, room for {places} "
-            f"crops of {crop} px, but classifier.rois={count}; the smallest size that works with {stride} px a cell is "
-            f"{least} px (--set protocol.image_size={least}), or use --set classifier.rois={places}"
-        )
+    return (shape[0] - rows + 1) * (shape[1] - columns + 1)
 
 
 def priors(logits: Logits, fusion: str) -> Logits:
     """Probabilities of the three: fused by the mean of logits ("mean_logit", the release) or of probabilities."""
-    g, s = logits.globally.softmax(1), logits.locally.softmax(1)
-    return Logits(logits.fused.softmax(1) if fusion == "mean_logit" else (g + s) / 2, g, s)
+    return Logits(*(found.exp() for found in log_priors(logits, fusion)))
+
+
+def log_priors(logits: Logits, fusion: str) -> Logits:
+    """The logarithms of `priors`, with a finite gradient however sure they are."""
+    g, s = logits.globally.log_softmax(1), logits.locally.log_softmax(1)
+    mean = logits.fused.log_softmax(1) if fusion == "mean_logit" else torch.logaddexp(g, s) - math.log(2)
+    return Logits(mean, g, s)

@@ -6,6 +6,7 @@ python -m ltbench_diffmic.trajectories CELL_DIR [--out FILE]
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 
 import ltbench
 from ltbench.errors import LtbenchError, UserError
+from ltbench.results.files import atomic_write
 from ltbench_diffmic.diffmic import DiffMIC
 
 PANELS, MOST = 6, 500  # steps shown, images shown
@@ -31,7 +33,12 @@ def states_of(folder: Path, data_root: str | None = None) -> tuple[np.ndarray, n
 
 
 def draw(states: np.ndarray, labels: np.ndarray, names: tuple[str, ...], path: Path) -> None:
-    """One t-SNE map a shown step, coloured by true class; steps are counted from the start of the chain."""
+    """One t-SNE map a shown step, coloured by true class; steps are counted from the start of the chain.
+
+    UserError for fewer than two images.
+    """
+    if len(labels) < 2:
+        raise UserError(f"a map needs at least 2 validation images, this cell has {len(labels)}; use more data")
     import matplotlib
 
     matplotlib.use("Agg")
@@ -49,8 +56,10 @@ def draw(states: np.ndarray, labels: np.ndarray, names: tuple[str, ...], path: P
         panel.set(title=f"step {step} of {len(states) - 1}", xticks=[], yticks=[])
     handles, texts = np.atleast_1d(panels)[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=min(len(names), 8), markerscale=2, frameon=False)
-    figure.savefig(path, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120, format="png")
     pyplot.close(figure)
+    atomic_write(path, buffer.getvalue())
 
 
 def main(argv: list[str] | None = None) -> int:

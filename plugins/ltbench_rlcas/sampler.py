@@ -131,23 +131,26 @@ class RLCAS(WrappingSampler):
         return Agents(classes, hidden=self.hidden, lr=self.lr, gamma=self.gamma, scale=self.high, seed=seed)
 
     def observe(self, scores: Sequence[float], best: int) -> None:
+        """The state follows the kept candidate; the agents learn nothing from an epoch that was not validated."""
         rewards = rewards_of(scores, shift=self.shift, power=self.power)
         self._notes = {
             "state": self.proposed[best].tolist(),
             "probs": np.round(self.probs, 6).tolist(),
             "moves": (self.move * (self.actions - 1)).tolist(),
-            "rewards": rewards.tolist(),
             "duplicates": len(self.proposed) - len(np.unique(self.proposed, axis=0)),
         }
+        validated = not np.isnan(scores).all()
+        if validated:
+            self._notes["rewards"] = rewards.tolist()
         if self.agents is not None:
-            learned = self.agents.learn(self.state, self.actions, rewards)
+            learned = validated and self.agents.learn(self.state, self.actions, rewards)
             self._notes |= {"baseline": self.agents.baseline, "learned": int(learned)}
         self.state = self.proposed[best].copy()
         super().observe(scores, best)
 
     def notes(self) -> dict[str, Any]:
-        """state (C,) kept for the next epoch; probs (C, 3) that drew the moves (K, C); rewards (K,) and how many of the
-        candidates were duplicates; baseline, and whether the agents learned."""
+        """state (C,) kept for the next epoch; probs (C, 3) that drew the moves (K, C); rewards (K,) where
+        validated; how many of the candidates were duplicates; baseline, and whether the agents learned."""
         return {**super().notes(), **self._notes}
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ltbench_diffmic import METHODS
 from ltbench_diffmic.chain import Plan
 from ltbench_diffmic.denoiser import Denoiser, Encoder
 from ltbench_diffmic.diffmic import DiffMIC
-from ltbench_diffmic.guide import DualGuide, corners, priors
+from ltbench_diffmic.guide import DualGuide, corners, log_priors, priors
 from ltbench_diffmic.guide import Logits as GuideLogits
+from ltbench_diffmic.trajectories import draw
 from ltbench_diffmic.trunk import build_trunk
 from torch import Tensor, nn
 
 import ltbench
 from ltbench.describe import describe
-from ltbench.errors import UserError
-from ltbench.interfaces import Batch
+from ltbench.errors import LtbenchError, UserError
+from ltbench.interfaces import Batch, Stage
+from ltbench.metrics import classification
 from ltbench.models.nets import build_backbone
 from ltbench.models.regions import GatedAttention
 from ltbench.plugins import plugins
+from ltbench.recipe.merge import resolve
+from ltbench.testing import tiny_context
 from ltbench.testing.tiny import tiny_options, tiny_run
+
+SMALL: dict[str, Any] = {"image_size": 8, "stored_size": 8}
+REPEATS, STEPS = 8, 150  # of each image in a batch, with other times and noise; of the denoiser
+OVERFIT: dict[str, Any] = {
+    "train_steps": 1000,
+    "steps": 20,
+    "samples": 10,
+    "width": 64,
+    "ema": 0.9,
+    "mmd": 0.0,
+    "lr": 1e-2,
+}
 
 
 def tiny(folder: Path, **options: Any) -> Any:
     return tiny_run(folder, classifier=tiny_options("classifier", "diffmic", **options))
+
+
+def fresh(spec: Any, context: Any) -> Any:
+    """A classifier after its setup, not trained."""
+    torch.manual_seed(0)
+    classifier = ltbench.build("classifier", spec)
+    classifier.setup(context)
+    return classifier
 
 
 def parameters(*modules: nn.Module) -> int:
@@ -232,6 +258,144 @@ def test_a_slow_denoiser_predicts(tmp_path: Path) -> None:
     assert any(not torch.equal(p, weights[n]) for n, p in run.classifier.slow["noise"].named_parameters())
 
 
+@pytest.mark.parametrize("prior", ["none", "fused"])
+def test_the_chain_classifies_and_so_does_its_slow_twin(tmp_path: Path, prior: str) -> None:
+    """24 images learned by heart by the denoiser; the guide, where there is one, is not trained."""
+    spec = tiny_options("classifier", "diffmic", prior=prior, **OVERFIT)
+    context = tiny_context(tmp_path, protocol=SMALL, classifier=spec)
+    classifier, train = fresh(spec, context), context.train
+    classifier.start_stage(Stage("joint", STEPS), context)
+    x = torch.tensor(train.images).permute(0, 3, 1, 2).float().repeat(REPEATS, 1, 1, 1) / 255
+    labels = torch.tensor(train.labels).repeat(REPEATS)
+    batch = Batch(x, labels, torch.zeros(len(x), dtype=torch.bool), torch.arange(len(x)), (x,), 0, 0)
+    for step in range(STEPS):
+        classifier._denoise(classifier.prepare(x), batch, step)
+    context.at("predict:val", 0)
+    slow = classifier.predict(train.images, context).argmax(1)
+    classifier.slow = None
+    fast = classifier.predict(train.images, context).argmax(1)
+    assert (slow == train.labels).mean() >= 0.95 and (fast == train.labels).mean() >= 0.95
+    assert (slow == fast).mean() >= 0.95
+
+
+def test_a_slow_twin_takes_the_statistics_of_its_network(tmp_path: Path) -> None:
+    run, _ = tiny(tmp_path, ema=0.9, evaluate_every=99, prior="none", mmd=0.0)
+    fast = dict(run.classifier.nets.named_buffers())
+    assert any(name.endswith("running_var") for name in fast)
+    assert all(torch.equal(value, fast[name]) for name, value in run.classifier.slow.named_buffers())
+
+
+class Stop(BaseException):
+    """Something that no handler may swallow, like a kill."""
+
+
+def test_a_killed_cell_with_a_slow_denoiser_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"ema": 0.9, "epoch_factor": 1, "evaluate_every": 1}
+    whole, expected = tiny(tmp_path / "whole", **options)
+    train = DiffMIC.train_epoch
+
+    def killed(self: Any, batches: Any, context: Any) -> Any:
+        if context.stage == "joint" and context.epoch == 1:
+            next(iter(batches))
+            raise Stop
+        return train(self, batches, context)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DiffMIC, "train_epoch", killed)
+        with pytest.raises(Stop):
+            tiny(tmp_path / "killed", **options)
+    resumed, found = tiny(tmp_path / "killed", **options)
+    assert resumed.history == whole.history and np.array_equal(found, expected)
+    slow = whole.classifier.slow.state_dict()
+    assert all(torch.equal(value, slow[name]) for name, value in resumed.classifier.slow.state_dict().items())
+
+
+@pytest.mark.parametrize("fusion", ["mean_logit", "mean_prob"])
+def test_a_sure_guide_has_a_finite_gradient(fusion: str) -> None:
+    z = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    found = log_priors(GuideLogits(z, z, z), fusion)
+    found.fused[0, 1].backward()
+    assert z.grad is not None and z.grad[0].tolist() == pytest.approx([-1, 1])
+    assert float(found.fused[0, 1].detach()) == pytest.approx(-200)
+
+
+@pytest.mark.parametrize("prior", ["fused", "global", "local"])
+def test_a_guide_alone_answers_with_the_prior_that_is_asked_for(tmp_path: Path, prior: str) -> None:
+    spec = tiny_options("classifier", "diffmic", diffusion=False, prior=prior, prior_fusion="mean_prob")
+    context = tiny_context(tmp_path, protocol=SMALL, classifier=spec)
+    classifier, images = fresh(spec, context), context.val.images
+    means, states = classifier.denoised(images, context)
+    wanted = {"fused": means.fused, "global": means.globally, "local": means.locally}[prior]
+    assert states is None and not torch.allclose(means.globally, means.locally)
+    np.testing.assert_array_equal(classifier.predict(images, context), wanted)
+    with torch.no_grad():
+        logits = classifier.logits(torch.tensor(images).permute(0, 3, 1, 2).float() / 255)
+    np.testing.assert_allclose(logits.exp(), wanted, atol=1e-6)
+
+
+def test_a_guide_alone_needs_a_prior() -> None:
+    with pytest.raises(UserError, match=r"diffusion=false asks the guide alone.*--set classifier\.prior=fused"):
+        ltbench.build("classifier", "diffmic", diffusion=False, prior="none")
+
+
+@pytest.mark.parametrize("option", ["encoder", "local"])
+def test_an_unknown_backbone_names_its_own_option(tmp_path: Path, option: str) -> None:
+    spec = tiny_options("classifier", "diffmic", **{option: "nonsense"})
+    with pytest.raises(UserError, match=rf"unknown backbone 'nonsense'.*--set classifier\.{option}=NAME"):
+        fresh(spec, tiny_context(tmp_path, protocol=SMALL, classifier=spec))
+
+
+def test_an_unknown_backbone_of_the_protocol_names_the_protocol(tmp_path: Path) -> None:
+    spec = tiny_options("classifier", "diffmic", prior="none")
+    with pytest.raises(UserError, match=r"unknown backbone 'nonsense'.*--set protocol\.backbone=NAME"):
+        fresh(spec, tiny_context(tmp_path, protocol={"backbone": "nonsense"}, classifier=spec))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "dataset", "steps"),
+    [
+        ("diffmic2023", "ham10000", 250),
+        ("diffmic2023", "busi", 100),
+        ("diffmic2023", "aptos", 60),
+        ("quick", "busi", 20),
+    ],
+)
+def test_steps_of_the_paper_where_the_tier_has_none(tmp_path: Path, protocol: str, dataset: str, steps: int) -> None:
+    given = resolve("diffmic", dataset, protocol)[0].recipe["classifier"]["steps"]
+    spec = tiny_options("classifier", "diffmic", steps=given, prior="none", train_steps=1000)
+    context = tiny_context(tmp_path, protocol=SMALL, classifier=spec)
+    context.recipe = {**context.recipe, "dataset": {"name": dataset}}
+    classifier = fresh(spec, context)
+    classifier.joint = True
+    context.at("predict:val", 0)
+    assert len(classifier.denoised(context.val.images, context)[1]) == steps + 1
+
+
+def test_accuracy_pools_images_and_not_batches() -> None:
+    """60 of 64 and 18 of 36 are right: the mean over batches, as in the release, would be 71.875 %."""
+    right = np.repeat([True, False, True, False], [60, 4, 18, 18])
+    probs = np.stack([right, ~right], 1).astype(np.float32)
+    assert classification(np.zeros(100, dtype=np.int64), probs)["accuracy"] == pytest.approx(0.78)
+    assert np.mean([right[:64].mean(), right[64:].mean()]) == pytest.approx(0.71875)
+
+
+def test_a_map_needs_two_images_and_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states, path = np.random.default_rng(0).normal(size=(2, 2, 3)), tmp_path / "map.png"
+    with pytest.raises(UserError, match="needs at least 2 validation images, this cell has 1"):
+        draw(states[:, :1], np.array([0]), ("a", "b", "c"), path)
+    draw(states, np.array([0, 1]), ("a", "b", "c"), path)
+    before = path.read_bytes()
+    assert before[:4] == b"\x89PNG"
+
+    def full(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises((OSError, LtbenchError)):
+        draw(2 * states, np.array([0, 1]), ("a", "b", "c"), path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("sampler", ["ddim", "truncated"])
 def test_other_samplers_run(tmp_path: Path, sampler: str) -> None:
     _, probs = tiny(tmp_path, sampler=sampler)
@@ -249,9 +413,37 @@ def test_a_map_without_room_names_the_smallest_size(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(("backbone", "size"), [("small_resnet", 8), ("resnet10t", 4)])
+def test_the_smallest_size_that_is_named_is_the_smallest(tmp_path: Path, backbone: str, size: int) -> None:
+    spec = tiny_options("classifier", "diffmic")
+
+    def built(size: int) -> Any:
+        protocol = {"backbone": backbone, "image_size": size, "stored_size": size}
+        return fresh(spec, tiny_context(tmp_path, protocol=protocol, classifier=spec))
+
+    with pytest.raises(UserError) as refused:
+        built(size)
+    found = re.search(r"--set protocol\.image_size=(\d+)", str(refused.value))
+    assert found is not None
+    named = int(found[1])
+    with pytest.raises(UserError, match=rf"image_size={named}\)"):
+        built(named - 1)
+    guide = built(named).guide
+    assert guide(torch.rand(2, 3, named, named)).locally.shape == (2, 3)
+
+
+def test_no_size_is_named_where_none_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ltbench_diffmic.networks.LARGEST", 20)
+    spec = tiny_options("classifier", "diffmic", crop_share=1.0)
+    with pytest.raises(UserError, match=r"classifier\.rois=6; use --set classifier\.rois=1"):
+        fresh(spec, tiny_context(tmp_path, classifier=spec))
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("encoder", 5),
+        ("local", None),
         ("steps", 0),
         ("steps", 1001),
         ("train_steps", 1),
@@ -277,6 +469,38 @@ def test_weights_of_another_table_are_refused(tmp_path: Path) -> None:
     state = {**run.classifier.state_dict(), "train_steps": 999}
     with pytest.raises(UserError, match=r"trained with classifier\.train_steps=999, this cell has 10"):
         run.classifier.load_state_dict(state)
+
+
+def test_weights_with_and_without_a_slow_denoiser_are_refused_of_each_other(tmp_path: Path) -> None:
+    made = []
+    for name, ema in (("plain", 0.0), ("slow", 0.9)):
+        spec = tiny_options("classifier", "diffmic", prior="none", mmd=0.0, ema=ema)
+        made.append(fresh(spec, tiny_context(tmp_path / name, protocol=SMALL, classifier=spec)))
+    plain, slow = made
+    with pytest.raises(UserError, match=r"trained with a slow denoiser, this cell has classifier\.ema = 0"):
+        plain.load_state_dict(slow.state_dict())
+    with pytest.raises(UserError, match=r"trained without a slow denoiser, this cell has classifier\.ema > 0"):
+        slow.load_state_dict(plain.state_dict())
+    state = slow.state_dict()
+    name = "noise.last.weight"
+    with pytest.raises(UserError, match="do not fit these networks"):
+        slow.load_state_dict({**state, "slow": {**state["slow"], name: state["slow"][name][:1]}})
+    slow.load_state_dict(state)
+
+
+@pytest.mark.parametrize("method", [id for id, *_ in METHODS])
+def test_every_method_runs(tmp_path: Path, method: str) -> None:
+    options = {"width": 16, "steps": 3, "warmup_epochs": 1, "epoch_factor": 1}
+    own = {} if method == "diffmic-basic" else {f"classifier.{name}": value for name, value in options.items()}
+    overrides = {"epochs": 1, "protocol.max_train": 60, **own}
+    result = ltbench.run(method, "digits-lt", "quick", overrides=overrides, out=tmp_path, device="cpu")
+    stages = [line["stage"] for line in result.history]
+    if method == "diffmic-basic":
+        assert stages == ["train"]
+    else:
+        assert stages == (["joint"] if method == "diffmic-c1" else ["warm-up", "joint"])
+        assert ("guide_loss" in result.history[-1]) == (method != "dcg-only")
+    assert all(np.isfinite(line["loss"]) for line in result.history)
 
 
 def test_every_option_is_documented() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ltbench_diffmic.chain import Plan, alpha_bars, antithetic, check_train_steps, deterministic, forward, posterior
 from ltbench_diffmic.diffmic import on_simplex, rate
-from ltbench_diffmic.discrepancy import mmd
+from ltbench_diffmic.discrepancy import kernel, mmd
 
 from ltbench.errors import UserError
 
@@ -44,6 +44,9 @@ def test_forward_law_and_one_reverse_step() -> None:
     for t, values in enumerate(expected):
         y = forward(y0, m, noise, torch.full((1, 1), FOUR[t], dtype=torch.float64))
         np.testing.assert_allclose(y[0], values, atol=6e-7)
+    total = tensor(0.1, 0.6, 0.3)[None] + tensor(0.3, 0.4, 0.3)[None]  # equation 2 as printed, with the sum of both
+    printed = forward(y0, total, noise, torch.full((1, 1), FOUR[2], dtype=torch.float64))
+    np.testing.assert_allclose(printed[0], (0.468165, 0.295727, 0.350110), atol=6e-7)
     g0, g1, g2, sd = posterior(FOUR[2], FOUR[1])
     y2 = forward(y0, m, noise, torch.full((1, 1), FOUR[2], dtype=torch.float64))
     clean = (y2 - (1 - FOUR[2] ** 0.5) * m - (1 - FOUR[2]) ** 0.5 * noise) / FOUR[2] ** 0.5
@@ -59,6 +62,7 @@ def test_the_linear_table() -> None:
     expected = {0: 0.9999, 59: 0.95956423, 99: 0.89701815, 249: 0.52408537, 499: 0.07858724}
     for t, value in expected.items():
         assert table[t] == pytest.approx(value, abs=6e-9)
+    assert Plan.of("truncated", 60, table).sigma[0] == pytest.approx(0.20108648, abs=6e-9)
     assert table[999] == pytest.approx(4.03583e-5, abs=6e-11)
     for t, values in {
         59: (0.03091380, 0.96907982, 0.00000638, 1.23663e-3),
@@ -78,7 +82,11 @@ def test_weights_of_a_step_sum_to_one(now: float, gap: float) -> None:
 
 def test_mmd_vectors() -> None:
     x, y = tensor([0, 0], [1, 0], [0, 2]), tensor([1, 1], [2, 0], [0, 0])
+    expected = [[0.606531, 0.367879, 1], [0.778801, 0.778801, 0.778801], [0.606531, 0.135335, 0.367879]]
+    np.testing.assert_allclose(kernel(x, y), expected, atol=6e-7)
     assert float(mmd(x, y)) == pytest.approx(0.13190399, abs=6e-9)
+    within = sum(float(kernel(z, z).sum()) - 3 for z in (x, y)) / 6  # without the diagonal: another number, not ours
+    assert within - 2 * float(kernel(x, y).mean()) == pytest.approx(-0.19985981, abs=6e-9)
     assert float(mmd(tensor([0], [1]), tensor([0], [3]))) == pytest.approx(0.49084218, abs=6e-9)
     assert float(mmd(x, x)) == 0
     noise, guess = tensor([0.5, -1, 0.25], [-0.5, 1, 0]), tensor([0.4, -0.8, 0.3], [-0.6, 0.9, 0.1])
@@ -132,25 +140,29 @@ def test_the_sampler_draws_from_the_law_of_an_exact_denoiser(sampler: str) -> No
         assert value == pytest.approx(want, abs=4 * 1.5 * (want * (1 - want) / rows) ** 0.5 + 1e-3)
 
 
-def test_a_full_chain_is_that_of_diffusers_on_the_difference_from_the_prior() -> None:
-    """The shift identity: u = y - m follows ordinary DDPM with the same noise."""
+@pytest.mark.parametrize(("steps", "tolerance"), [(1000, 2e-4), (60, 4e-6), (50, 2e-6)])  # its tables are float32
+def test_a_chain_is_that_of_diffusers_on_the_difference_from_the_prior(steps: int, tolerance: float) -> None:
+    """The shift identity: u = y - m follows ordinary DDPM with the same noise, sheet section 4."""
     from diffusers import DDPMScheduler
 
-    steps, rows = 1000, 4
-    plan = Plan.of("respaced", steps, alpha_bars(steps))
+    rows = 4
+    plan = Plan.of("respaced", steps, alpha_bars(1000))
     scheduler = DDPMScheduler(
-        num_train_timesteps=steps,
+        num_train_timesteps=1000,
         beta_schedule="linear",
         beta_start=1e-4,
         beta_end=0.02,
         variance_type="fixed_small",
         clip_sample=False,
         prediction_type="epsilon",
+        timestep_spacing="trailing",
     )
+    scheduler.set_timesteps(steps)
+    assert scheduler.timesteps.tolist() == plan.indices.tolist()
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(steps, rows, 3, generator=generator, dtype=torch.float64)
     prior = torch.softmax(torch.randn(rows, 3, generator=generator, dtype=torch.float64), 1)
-    wave = torch.linspace(0, 3, steps, dtype=torch.float64)
+    wave = torch.linspace(0, 3, 1000, dtype=torch.float64)
 
     def network(t: int, u: torch.Tensor) -> torch.Tensor:
         return torch.sin(u + wave[t])
@@ -159,9 +171,9 @@ def test_a_full_chain_is_that_of_diffusers_on_the_difference_from_the_prior() ->
     u = noise[0]
     for i, t in enumerate(plan.indices.tolist()):
         mean, clean = _step(scheduler, network(t, u), t, u)
-        u = clean if t == 0 else mean + float(scheduler._get_variance(t)) ** 0.5 * noise[i + 1]
+        u = clean if i + 1 == steps else mean + float(scheduler._get_variance(t)) ** 0.5 * noise[i + 1]
     gap = (states[-1] - (u + prior)).abs().max() / u.abs().max()
-    assert gap < 2e-4  # its tables are float32
+    assert gap < tolerance
 
 
 def _step(scheduler, noise, t, u):  # type: ignore[no-untyped-def]

@@ -103,12 +103,13 @@ def test_all_candidates_diverged_leaves_the_last_good_epoch(tmp_path: Path, monk
     def diverged(self: Any, given: Any, context: Any) -> Any:
         calls.append(1)
         if len(calls) > 3:
-            raise NonFinite("diverged")
+            raise NonFinite(f"call {len(calls)} diverged; lower the option of this method")
         return train(self, given, context)
 
     with monkeypatch.context() as patch:
         patch.setattr(StandardClassifier, "train_epoch", diverged)
-        with pytest.raises(Diverged, match=r"all 3 candidates of an epoch diverged; lower protocol\.optimizer\.lr"):
+        text = "all 3 candidates of an epoch diverged, the last: call 6 diverged; lower the option of this method"
+        with pytest.raises(Diverged, match=text):
             run(tmp_path / "sick")
     assert run(tmp_path / "sick").history == whole.history
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ltbench_rlcas.mixing import cycled
 from ltbench_samplers.freemask import original
 
@@ -112,6 +113,32 @@ def test_the_state_follows_the_kept_candidate_and_ties_go_to_the_engine() -> Non
     sampler.observe([0.1, float("nan"), 0.3], 2)
     assert sampler.state.tolist() == wanted.tolist() == sampler.notes()["state"]
     assert sampler.notes()["rewards"][1] == 0.0
+
+
+def test_an_epoch_that_was_not_validated_teaches_nothing() -> None:
+    sampler = build(k=1)
+    plans(sampler)
+    before, wanted = sampler.agents.probs(COUNTS), sampler.proposed[0].tolist()
+    sampler.observe([float("nan")], 0)
+    assert np.array_equal(sampler.agents.probs(COUNTS), before) and sampler.agents.baseline == 0.0
+    assert not sampler.agents.adam.state and sampler.state.tolist() == wanted
+    assert sampler.notes()["learned"] == 0 and "rewards" not in sampler.notes()
+    plans(sampler, seed=1)
+    sampler.observe([0.5], 0)
+    assert sampler.agents.baseline > 0 and sampler.notes()["learned"] == 1 and len(sampler.notes()["rewards"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [((1.0, 1, 1), (0.104360, 2.406945, 4.709530)), ((2.0, -1, 0.5), (0.007184, 5.309769, 6.112354))],
+)
+def test_balanced_softmax(logits: Any, expected: Any) -> None:
+    loss = ltbench.build("loss", "balanced-softmax")
+    loss.setup(class_counts=np.array([100, 10, 1]), total_epochs=1)
+    loss.on_epoch_start(0)
+    for label, value in enumerate(expected):
+        found = loss.loss(torch.tensor([logits], dtype=torch.float64), torch.tensor([label]))
+        assert float(found) == pytest.approx(value, abs=6e-7)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ def test_sketch_loss() -> None:
     target = torch.tensor([[[[0, 1], [1, 1]]], [[[0, 0], [1, 1]]]], dtype=torch.float64)
     abar = alphas_cumprod("linear")[[100, 500]]
     assert float(sketch_loss(predicted, target, abar)) == pytest.approx(0.14130348, abs=5e-9)
+    wrong = float(abar.sqrt().mean()) * float((predicted - target).abs().mean())  # the mean of each before the product
+    assert wrong == pytest.approx(0.14547347, abs=5e-9)
     assert 0.1 * float(sketch_loss(predicted, target, abar)) == pytest.approx(0.01413035, abs=5e-9)
     assert float(sketch_loss(predicted[:1], target[:1], torch.ones(1))) == pytest.approx(0.225)
     with pytest.raises(ContractError, match=r"sketches have shape \(2, 1, 1, 2\), predicted are \(2, 1, 2, 2\)"):
