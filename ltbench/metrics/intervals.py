@@ -89,6 +89,6 @@ def _t(scale: float, df: int, rng: np.random.Generator) -> np.ndarray:
 
 @cache
 def _t_quantiles(df: int) -> np.ndarray:
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return np.asarray(t.ppf((np.arange(DRAWS) + 0.5) / DRAWS, df))
+    return np.asarray(stdtrit(df, (np.arange(DRAWS) + 0.5) / DRAWS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,13 @@ def resampled_confusions(y_true: np.ndarray, pred: np.ndarray, num_classes: int,
     return flat.reshape(-1, num_classes, num_classes)
 
 
+def weight_blocks(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """The weights of `image_weights` in blocks (r, n) that fit in memory, R rows in all."""
+    most = max(1, BLOCK // max(n, 1))
+    for start in range(0, max(resamples, 1), most):
+        yield image_weights(n, min(resamples - start, most), rng)
+
+
 def metric_draws(
     y_true: np.ndarray, preds: Sequence[np.ndarray], num_classes: int, resamples: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
@@ -42,25 +49,11 @@ def metric_draws(
 
     The pairing is in the weights: what two rows share by having hard or easy images drawn cancels in their difference.
     """
-    n, parts, left = len(y_true), [], resamples
-    while left:
-        weights = image_weights(n, min(left, max(1, BLOCK // max(n, 1))), rng)
-        left -= len(weights)
-        parts.append(from_confusion(np.stack([resampled_confusions(y_true, p, num_classes, weights) for p in preds])))
+    parts = [
+        from_confusion(np.stack([resampled_confusions(y_true, p, num_classes, weights) for p in preds]))
+        for weights in weight_blocks(len(y_true), resamples, rng)
+    ]
     return {key: np.concatenate([part[key] for part in parts], axis=1) for key in parts[0]}
-
-
-def probability_draws(
-    metric: str, y_true: np.ndarray, probs: Sequence[np.ndarray], resamples: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """A metric of `OF_PROBS` of several (n, C): its values (m,), and on the same resampled images (m, R)."""
-    function, n, parts, left = OF_PROBS[metric], len(y_true), [], resamples
-    whole = np.ones((1, n), dtype=np.float32)
-    while left:
-        weights = image_weights(n, min(left, max(1, BLOCK // max(n, 1))), rng)
-        left -= len(weights)
-        parts.append(np.stack([function(y_true, p, weights) for p in probs]))
-    return np.array([function(y_true, p, whole)[0] for p in probs]), np.concatenate(parts, axis=1)
 
 
 def multinomial_confusions(matrix: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -89,17 +82,14 @@ def bootstrap_metrics(y_true: np.ndarray, probs: np.ndarray, *, resamples: int =
     """
     y_true, probs = checked_predictions(y_true, probs)
     pred, classes, n = probs.argmax(axis=1), probs.shape[1], len(probs)
-    rng, parts, left = np.random.default_rng(seed), [], resamples
-    while left:
-        weights = image_weights(n, min(left, max(1, BLOCK // max(n, 1))), rng)
-        left -= len(weights)
-        parts.append(
-            {
-                **from_confusion(resampled_confusions(y_true, pred, classes, weights)),
-                **{key: function(y_true, probs, weights) for key, function in OF_PROBS.items()},
-                "ece": weighted_calibration_error(probs.max(axis=1), pred == y_true, weights),
-            }
-        )
+    parts = [
+        {
+            **from_confusion(resampled_confusions(y_true, pred, classes, weights)),
+            **{key: function(y_true, probs, weights) for key, function in OF_PROBS.items()},
+            "ece": weighted_calibration_error(probs.max(axis=1), pred == y_true, weights),
+        }
+        for weights in weight_blocks(n, resamples, np.random.default_rng(seed))
+    ]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from markupsafe import Markup, escape
 
@@ -96,6 +97,7 @@ def padded(values: Sequence[float], share: float = 0.05) -> tuple[float, float]:
     return low - pad, high + pad
 
 
+@lru_cache(maxsize=64)
 def axes(x: Scale, y: Scale, x_title: str, y_title: str) -> Markup:
     """Grid, ticks and titles of a plane."""
     parts = []

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ltbench.errors import CheckpointError
-from ltbench.metrics import bootstrap_p, class_groups, hierarchical_draws, interval, metric_draws
-from ltbench.metrics.classification import confusion_matrix, from_confusion
+from ltbench.metrics import bootstrap_p, class_groups, hierarchical_draws, interval
+from ltbench.metrics.classification import from_confusion
 from ltbench.metrics.groups import NAMES
-from ltbench.metrics.resampling import OF_PROBS, probability_draws
-from ltbench.results.record import Result, read_result
+from ltbench.metrics.resampling import OF_PROBS, resampled_confusions, weight_blocks
+from ltbench.results.record import read_result
 from ltbench.results.store import counted
 
 LEVEL = 0.05
@@ -125,8 +127,10 @@ def few_images(least: int) -> list[str]:
 
 
 def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str], resamples: int) -> dict[str, _Runs]:
-    reference: tuple[np.ndarray, ...] | None = None
-    found = {}
+    """The runs of every method whose predictions are of the images of the first, on the same resampled images."""
+    found: dict[str, tuple[tuple[int, ...], list[np.ndarray]]] = {}
+    first: tuple[np.ndarray, ...] | None = None
+    data: Mapping[str, Any] = {}
     for method in methods:
         rows = sorted((row for row in latest if row["method"] == method), key=lambda row: row["seed"])
         try:
@@ -137,35 +141,40 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
         orders = [np.argsort(p.ids) for p in predictions]
         probs = [p.probs[o] for p, o in zip(predictions, orders, strict=True)]
         tests = [(p.ids[o], p.y_true[o], np.array(p.probs.shape)) for p, o in zip(predictions, orders, strict=True)]
-        reference = tests[0] if reference is None else reference
-        if not all(np.array_equal(x, y) for test in tests for x, y in zip(test, reference, strict=True)):
-            continue
-        y_true = reference[1]
-        values, draws = _draws(metric, y_true, probs, results[0], resamples)
-        smallest = int(np.unique(y_true, return_counts=True)[1].min(initial=len(y_true)))
-        found[method] = _Runs(tuple(row["seed"] for row in rows), values, draws, smallest)
-    return found
+        first, data = (tests[0], results[0].data["data"]) if first is None else (first, data)
+        if all(np.array_equal(x, y) for test in tests for x, y in zip(test, first, strict=True)):
+            found[method] = tuple(row["seed"] for row in rows), probs
+    if first is None:
+        return {}
+    y_true = first[1]
+    value = _metric(metric, data, y_true)
+    whole, parts = np.ones((1, len(y_true)), dtype=np.float32), defaultdict(list)
+    for weights in weight_blocks(len(y_true), resamples, np.random.default_rng(0)):
+        for method, (_, probs) in found.items():
+            parts[method].append(np.stack([value(p, weights) for p in probs]))
+    smallest = int(np.unique(y_true, return_counts=True)[1].min(initial=len(y_true)))
+    return {
+        method: _Runs(seeds, np.array([value(p, whole)[0] for p in probs]), np.concatenate(parts[method], 1), smallest)
+        for method, (seeds, probs) in found.items()
+    }
 
 
-def _draws(
-    metric: str, y_true: np.ndarray, probs: Sequence[np.ndarray], result: Result, resamples: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values (k,) and draws (k, R), on the same resampled images for every method of a table."""
-    rng, classes = np.random.default_rng(0), probs[0].shape[1]
+def _metric(metric: str, data: Mapping[str, Any], y_true: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The function from probabilities (n, C) and image weights (R, n) to the metric's values (R,)."""
+
+    def counted(probs: np.ndarray, weights: np.ndarray, key: str = metric) -> np.ndarray:
+        return from_confusion(resampled_confusions(y_true, probs.argmax(axis=1), probs.shape[1], weights))[key]
+
+    def grouped(probs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        groups = class_groups(data.get("train_counts") or None, probs.shape[1], data.get("groups")) or {}
+        rows = np.asarray(groups.get(metric.removesuffix("_accuracy"), ()), dtype=np.int64)
+        with warnings.catch_warnings():  # of a sample without an image of these classes: nan, left out later
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return np.asarray(np.nanmean(counted(probs, weights, "per_class_recall")[..., rows], axis=-1))
+
     if metric in OF_PROBS:
-        return probability_draws(metric, y_true, probs, resamples, rng)
-    preds = [p.argmax(axis=1) for p in probs]
-    values = from_confusion(np.stack([confusion_matrix(y_true, x, classes) for x in preds]))
-    draws = metric_draws(y_true, preds, classes, resamples, rng)
-    if metric in COUNTED:
-        return values[metric], draws[metric]
-    data = result.data["data"]
-    groups = class_groups(data.get("train_counts") or None, classes, data.get("groups")) or {}
-    rows = np.asarray(groups.get(metric.removesuffix("_accuracy"), ()), dtype=np.int64)
-    with warnings.catch_warnings():  # of a sample without an image of these classes: nan, left out later
-        warnings.simplefilter("ignore", RuntimeWarning)
-        value, drawn = (np.nanmean(found["per_class_recall"][..., rows], axis=-1) for found in (values, draws))
-    return value, drawn
+        return partial(OF_PROBS[metric], y_true)
+    return counted if metric in COUNTED else grouped
 
 
 def _hierarchical(runs: _Runs, rng: np.random.Generator) -> np.ndarray:
