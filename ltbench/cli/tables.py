@@ -17,6 +17,7 @@ UNUSED = {
     "suite": (("metric", "sort", "statistics"), "a suite has the rows, the order and the metrics of its paper"),
     "costs": (("sort", "statistics", "published"), "the cost card is sorted by cost and holds no paper's numbers"),
     "tail": (("metric", "sort", "statistics", "published"), "the tail card holds recall and calibration alone"),
+    "gap": (("sort", "statistics", "published"), "the largest gap stands first, and papers print none"),
     "ranks": (("dataset", "sort", "statistics", "published"), "ranks are over all data sets, best first"),
 }
 
@@ -33,6 +34,7 @@ def add(verb: Verb) -> None:
     view.add_argument("--costs", action="store_true", help="device-seconds by part, peak memory, and the Pareto front")
     view.add_argument("--tail", action="store_true", help="recall of every class with its interval, calibration")
     view.add_argument("--ranks", action="store_true", help="mean ranks over data sets, with the critical difference")
+    view.add_argument("--gap", action="store_true", help="validation minus test: what choosing on validation promised")
     p.add_argument("--published", action="store_true", help="the papers' numbers and the differences")
     p.add_argument("--budget", type=float, metavar="SECONDS", help="only methods of at most this many device-seconds")
     p.add_argument("--sort", choices=["metric", "seconds", "method"], help="order of the rows: metric unless given")
@@ -99,7 +101,7 @@ def _leaderboard(args: argparse.Namespace) -> int:
 
         suite = suites.load(args.suite)
         wanted = suite_tables.columns(suite)
-    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *COSTS])
+    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *COSTS, f"val.{metric}"])
     shared = {"include_renamed": args.all, "fmt": args.format}
     if args.methods:
         rows = chosen_methods(rows, args.methods)
@@ -123,6 +125,10 @@ def _leaderboard(args: argparse.Namespace) -> int:
         from ltbench.results.tail import tail_card
 
         print(tail_card(rows, args.dataset, args.protocol, **shared))
+    elif args.gap:
+        from ltbench.results.gaps import gap_card
+
+        print(gap_card(rows, metric, args.dataset, args.protocol, **shared))
     elif args.ranks:
         from ltbench.results.tail import rank_table
 
