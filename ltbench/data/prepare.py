@@ -18,6 +18,7 @@ from ltbench.data.splits import PARTS, crossing_groups
 from ltbench.data.tables import digest
 from ltbench.errors import DataError
 from ltbench.interfaces.dataset import Dataset, ImagePool, ImageTable, Splits
+from ltbench.metrics.groups import class_groups
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Prepared:
 
     held_out: the validation images uncropped, as the training images are.
     train_counts: int64 (C,) after all cuts. splits: rows of the whole table before the cuts. content: hash of images,
-    labels and ids (and of the parts, where a file names them). pool: gathers images without labels.
+    labels and ids (and of the parts, where a file names them). pool: gathers images without labels. shot_groups: the
+    data set's own many, medium and few.
     """
 
     train: ImageTable
@@ -39,6 +41,7 @@ class Prepared:
     content: str
     warnings: tuple[str, ...]
     pool: Callable[[Sequence[str]], ImagePool]
+    shot_groups: Any = None
 
     @property
     def parts(self) -> dict[str, ImageTable]:
@@ -61,6 +64,7 @@ class Prepared:
             "split": {"scheme": self.splits.scheme, "seed": self.splits.seed},
             "validation_is_test": self.splits.validation_is_test,
             "notes": list(self.splits.notes),
+            **({} if self.shot_groups is None else {"shot_groups": self.shot_groups}),
         }
 
 
@@ -105,6 +109,7 @@ def prepare(
         train, held_out = _shuffled(train, rng), _shuffled(held_out, rng)
         counts = np.bincount(train.labels, minlength=len(names)).astype(np.int64)
         remarks.append("labels of the training and validation parts are shuffled: a control, not a result")
+    class_groups(counts, len(names), dataset.shot_groups)  # refuses groups that do not fit before anything is trained
     parts = [splits.train, splits.val, splits.test] if scheme.startswith("file:") else []
     pixels = np.array([table.content]) if table.content else table.images
     return Prepared(
@@ -118,6 +123,7 @@ def prepare(
         content=digest(pixels, table.labels, table.ids, *parts),
         warnings=(*remarks, *splits.notes),
         pool=partial(gather_pool, dataset=dataset, table=table, splits=splits, root=root, size=stored_size),
+        shot_groups=dataset.shot_groups,
     )
 
 

@@ -36,8 +36,8 @@ def finish(run: Run, cell: Cell, data: Prepared, selected: dict[str, Any], warni
         test_probs = run.evaluator.predict(data.test.images, "test")
         val_probs = run.evaluator.predict(data.val.images, "val")
     warnings = [*warnings, *data.warnings]
-    metrics = {"test": _classify(context, data.test, test_probs, warnings)}
-    metrics["val"] = _classify(context, data.val, val_probs, [])
+    metrics = {"test": _classify(data, data.test, test_probs, warnings)}
+    metrics["val"] = _classify(data, data.val, val_probs, [])
     pool: Pool = selected.pop("pool")
     folder = context.workdir
     if run.synthesis.generator is not None and not len(pool):
@@ -76,8 +76,8 @@ def finish(run: Run, cell: Cell, data: Prepared, selected: dict[str, Any], warni
     return write_result(folder, record, predictions)
 
 
-def _classify(context: CellContext, table: ImageTable, probs: np.ndarray, warnings: list[str]) -> dict[str, Any]:
-    record = PredictionRecord(table.labels, probs, context.task.class_counts, context.task.class_names)
+def _classify(data: Prepared, table: ImageTable, probs: np.ndarray, warnings: list[str]) -> dict[str, Any]:
+    record = PredictionRecord(table.labels, probs, data.train_counts, data.class_names, data.shot_groups)
     return evaluate_metrics("predictions", record, warnings)
 
 

@@ -116,6 +116,7 @@ class Dataset(ABC):
     official_counts: Mapping[str, tuple[int, ...]] | None = None  # "all" or part name -> images per class
     scheme: str = "stratified"  # the split used when the protocol does not name another
     tail_option: ClassVar[str] = ""  # the option by which it cuts its own tail; a smaller dataset.imbalance lowers it
+    shot_groups: Any = None  # many, medium, few as in `ltbench.metrics.class_groups`; None = over 100, under 20 images
     augment: Mapping[str, Any] = {}  # overrides of the protocol's augmentation that labels demand (digits: no flip)
 
     @abstractmethod

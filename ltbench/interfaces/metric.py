@@ -12,12 +12,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PredictionRecord:
-    """y_true int64 (n,), probs float (n, C), train_counts int (C,) of real training images."""
+    """y_true int64 (n,), probs float (n, C), train_counts int (C,) of real training images.
+
+    shot_groups: how the data set groups its classes into many, medium and few; None as usual.
+    """
 
     y_true: np.ndarray
     probs: np.ndarray
     train_counts: np.ndarray
     class_names: tuple[str, ...] = ()
+    shot_groups: Any = None
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def _cell(job: Job, method: str, seed: int, digest: str) -> Cell:
 
 def _write(folder: Path, cell: Cell, job: Job, probs: np.ndarray) -> Result:
     data, classes = job.data, len(job.data.class_names)
-    metrics = classification(data.test.labels, probs, data.train_counts)
+    metrics = classification(data.test.labels, probs, data.train_counts, data.shot_groups)
     warnings = [*metrics.pop("warnings"), *data.warnings]
     record = {
         "ltbench": ltbench.__version__,

@@ -15,10 +15,10 @@ from ltbench.report.collect import Entry
 from ltbench.report.plots import Point, front
 from ltbench.report.ranks import Ranks, ranked
 from ltbench.results.render import Table
-from ltbench.results.rows import age, selected
+from ltbench.results.rows import age, conditions, selected
 from ltbench.results.tables import tables
 from ltbench.results.tail import rank_groups
-from ltbench.results.words import higher_is_better
+from ltbench.results.words import higher_is_better, number
 
 QUALITY = "macro_f1"
 
@@ -49,6 +49,14 @@ COLUMNS = (
     Column("ece", "ECE"),
     Column("device_seconds", "Device-seconds", 1, 0),
     Column("peak_memory_bytes", "Memory, GB", 1e-9),
+)
+
+
+LANDMARKS = (
+    Column("as_released", "As released"),
+    Column("as_released_difference", "minus as released"),
+    Column("published", "Published"),
+    Column("difference", "minus published"),
 )
 
 
@@ -91,8 +99,8 @@ class Board:
 
     @property
     def points(self) -> list[Point]:
-        """Cost and quality of every standard method."""
-        return [Point(row.method, row.cost, row.quality) for row in self.lines if row.standard]
+        """Cost and quality of every standard method, of all where none is standard."""
+        return _points(self.lines)
 
 
 def boards(entries: Sequence[Entry]) -> list[Board]:
@@ -100,7 +108,10 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
     groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[entry.key].append(entry)
-    return _told_apart([_board(key, group) for key, group in sorted(groups.items())])
+    everything = [entry.row for entry in entries]
+    found = tables(everything, metric=QUALITY, published=True, include_renamed=True, statistics=False)
+    by_key = {conditions(table.records[0]): table for table in found}
+    return _told_apart([_board(key, group, by_key[key]) for key, group in sorted(groups.items())])
 
 
 def _told_apart(found: Sequence[Board]) -> list[Board]:
@@ -127,27 +138,28 @@ def rankings(entries: Sequence[Entry]) -> list[tuple[str, list[str], Ranks]]:
     return result
 
 
-def _board(key: tuple[str, ...], entries: Sequence[Entry]) -> Board:
-    rows = [entry.row for entry in entries]
-    table = tables(rows, metric=QUALITY, published=True, include_renamed=True, statistics=False)[0]
+def _board(key: tuple[str, ...], entries: Sequence[Entry], table: Table) -> Board:
     newest: dict[str, dict[int, Entry]] = defaultdict(dict)
     for entry in sorted(entries, key=lambda e: age(e.row)):
         newest[entry.row["method"]][entry.row["seed"]] = entry
     methods = {name: [found[seed] for seed in sorted(found)] for name, found in newest.items()}
     columns = [c for c in COLUMNS if any(_finite(e, c.key) for found in methods.values() for e in found)]
-    if any(math.isfinite(r.get("published", math.nan)) for r in table.records):
-        columns.append(Column("published", "Published"))
+    columns += [c for c in LANDMARKS if any(math.isfinite(r.get(c.key, math.nan)) for r in table.records)]
     lines = [_line(table, index, methods, columns) for index in range(len(table.records))]
-    standing, notes = _standing(rows)
+    standing, notes = _standing([entry.row for entry in entries])
     every = list(dict.fromkeys([*table.notes, *notes]))
     if standing:
         columns = [Column("rank", "Rank", lower=True), columns[0], Column("interval", "95 %"), *columns[1:]]
         lines = [dataclasses.replace(row, values=_with(standing.get(row.method), row.values)) for row in lines]
-    costs = [Point(row.method, row.cost, row.quality) for row in lines if row.standard]
-    best = front([p for p in costs if p.cost > 0 and math.isfinite(p.cost) and math.isfinite(p.quality)])
+    best = front([p for p in _points(lines) if p.cost > 0 and math.isfinite(p.cost) and math.isfinite(p.quality)])
     anchor = "board-" + hashlib.sha256("\x1f".join(key).encode()).hexdigest()[:10]
-    title = table.title.removesuffix(", percent")
+    title = table.title.replace(", percent", "")
     return Board(anchor, key[0], key[1], f"{key[0]}, {key[1]}", title, columns, lines, every, best)
+
+
+def _points(lines: Sequence[Line]) -> list[Point]:
+    shown = [row for row in lines if row.standard] or lines
+    return [Point(row.method, row.cost, row.quality) for row in shown]
 
 
 def _with(standing: tuple[Value, Value] | None, values: Sequence[Value]) -> list[Value]:
@@ -173,16 +185,22 @@ def _standing(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, tuple[Value,
 def _line(table: Table, index: int, methods: dict[str, list[Entry]], columns: Sequence[Column]) -> Line:
     record = table.records[index]
     entries = methods[record["method"]]
-    line = dict(zip(table.header, table.rows[index], strict=True))
     values = [
-        Value(line[c.key] or "n/a", _value([record[c.key]], c).sort)
-        if c.key == "published"
-        else _value([score(e, c.key) for e in entries], c)
-        for c in columns
+        _landmark(table, index, c) if c in LANDMARKS else _value([score(e, c.key) for e in entries], c) for c in columns
     ]
     quality, cost = (statistics.fmean(score(e, k) for e in entries) for k in (QUALITY, "device_seconds"))
     standard = all(bool(e.row["standard"]) for e in entries)
     return Line(record["method"], table.rows[index][0], standard, entries, values, 100 * quality, cost)
+
+
+def _landmark(table: Table, index: int, column: Column) -> Value:
+    """A number that is not of these cells; with the mark of its paper, a difference with its sign."""
+    value = table.records[index].get(column.key, math.nan)
+    if not math.isfinite(value):
+        return Value("n/a", "")
+    if column.key == "published":
+        return Value(table.rows[index][table.header.index("published")], repr(column.factor * value))
+    return Value(number(QUALITY, value, signed="difference" in column.key), repr(column.factor * value))
 
 
 def score(entry: Entry, key: str) -> float:

@@ -48,23 +48,27 @@ def pareto(points: Sequence[Point], quality: str, title: str) -> Markup | None:
         spoken = element("title", f"{point.method}: {point.quality:.2f} in {point.cost:.0f} s")
         kind = "dot best" if point in best else "dot"
         parts += [element("circle", spoken, cx=x(point.cost), cy=y(point.quality), r=5, class_=kind)]
-    parts += _names([(x(p.cost), y(p.quality), p.method) for p in best])
+    places = [(x(p.cost), y(p.quality), p.method) for p in best]
+    parts += _names(places, [(x(p.cost), y(p.quality)) for p in shown])
     return figure(WIDE, HIGH, title, *parts)
 
 
-def _names(places: Sequence[tuple[float, float, str]]) -> list[Markup]:
-    """The names beside their points, moved up where they would overlap."""
+def _names(places: Sequence[tuple[float, float, str]], dots: Sequence[tuple[float, float]]) -> list[Markup]:
+    """The names beside their points, where each covers the fewest dots and names before it."""
     parts, taken = [], list[tuple[float, float, float]]()
+
+    def covered(left: float, right: float, base: float) -> int:
+        names = sum(abs(base - b) < 13 and left < r and right > s for s, r, b in taken)
+        return 3 * names + sum(left - 5 < x < right + 5 and base - 15 < y < base + 8 for x, y in dots)
+
     for x, y, name in reversed(places):
-        name = clipped(name, 24)
+        name = clipped(name, 30)
         wide = 6.6 * len(name)
-        end = x + 8 + wide > WIDE
-        left = x - 8 - wide if end else x + 8
-        top = y - 8
-        while any(abs(top - t) < 13 and left < r and left + wide > s for s, r, t in taken):
-            top -= 13
-        taken.append((left, left + wide, top))
-        parts.append(text(left, top, name, class_="name"))
+        sides = [left for left in (x + 8, x - 8 - wide, x - wide / 2) if left > 52 and left + wide < WIDE] or [x + 8]
+        spots = [(left, y + dy) for dy in (-8, 18, -21, 31, -34, 44) for left in sides if 16 < y + dy < HIGH - 48]
+        left, base = min(spots, key=lambda spot: covered(spot[0], spot[0] + wide, spot[1]))
+        taken.append((left, left + wide, base))
+        parts.append(text(left, base, name, class_="name"))
     return parts
 
 

@@ -166,7 +166,7 @@ def _metric(metric: str, data: Mapping[str, Any], y_true: np.ndarray) -> Callabl
         return from_confusion(resampled_confusions(y_true, probs.argmax(axis=1), probs.shape[1], weights))[key]
 
     def grouped(probs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        groups = class_groups(data.get("train_counts") or None, probs.shape[1], data.get("groups")) or {}
+        groups = class_groups(data.get("train_counts") or None, probs.shape[1], data.get("shot_groups")) or {}
         rows = np.asarray(groups.get(metric.removesuffix("_accuracy"), ()), dtype=np.int64)
         with warnings.catch_warnings():  # of a sample without an image of these classes: nan, left out later
             warnings.simplefilter("ignore", RuntimeWarning)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ltbench.results.rows import Rows
     from ltbench.results.standing import Standing
 
+SECONDS = "seconds"
 MOST_CELLS = 500  # whose predictions are read unasked
 RELEASED = "-as-released"
 ALIKE = ("dataset", "weights", "imbalance", "tuning")  # conditions that an as-released protocol leaves as they are
@@ -140,8 +141,8 @@ def aggregate(cells: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> dict[
     for name in shown:
         values = numbers(cells, name)
         record |= {f"{name}_mean": means.fmean(values), f"{name}_sd": deviation(values)}
-    seconds = [value for value in numbers(cells, "seconds") if not math.isnan(value)]
-    record["seconds"] = means.fmean(seconds) if seconds else math.nan
+    seconds = [value for value in numbers(cells, SECONDS) if not math.isnan(value)]
+    record[SECONDS] = means.fmean(seconds) if seconds else math.nan
     record |= {"train_ratio": numbers(cells[:1], "train_ratio")[0]}
     record |= {"smallest_val_class": min(numbers(cells, "smallest_val_class"))}
     flags = {name: any(bool(cell[name]) for cell in cells) for name in ("external", "assumed", "validation_is_test")}
@@ -163,7 +164,7 @@ def _table(
     records.sort(key=lambda r: (math.isnan(r[f"{metric}_mean"]), sign * r[f"{metric}_mean"], r["method"]))
     standing: dict[str, Standing] = {}
     notes: list[str] = []
-    header = ["method", *shown, "seeds", "seconds"]
+    header = ["method", *shown, "seeds", *(["seconds"] if SECONDS not in shown else [])]
     if statistics:
         from ltbench.results.standing import standing_notes, standings
 
@@ -225,6 +226,6 @@ def _add_standing(record: dict[str, Any], line: list[str], standing: Standing, m
 
 def _line(record: Mapping[str, Any], shown: Sequence[str], name: str) -> list[str]:
     cells = [printed(metric, record[f"{metric}_mean"], record[f"{metric}_sd"]) for metric in shown]
-    seconds = record["seconds"]
+    seconds = record[SECONDS]
     spent = "" if math.isnan(seconds) else f"{seconds:.{0 if seconds >= 10 else 1}f}"
-    return [name, *cells, str(record["seeds"]), spent]
+    return [name, *cells, str(record["seeds"]), *([spent] if SECONDS not in shown else [])]

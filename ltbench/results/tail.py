@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from ltbench.results.rows import Rows
 
 GROUPS = ("many_accuracy", "medium_accuracy", "few_accuracy")
+USUAL = "classes with over 100, 20 to 100 and under 20 training images"
 CALIBRATION = ("ece", "nll", "brier")
 
 
 @dataclass(frozen=True)
 class _Tail:
-    """Of one cell: class names, recall (C,), test images (C,), means over classes and calibration."""
+    """Of one cell: class names, recall (C,), test images (C,), means over groups, calibration, whose groups."""
 
     names: tuple[str, ...]
     recall: np.ndarray
     n: np.ndarray
     means: dict[str, float]
+    own_groups: bool
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def _tail(result: Result) -> _Tail:
     names = tuple(result.data["data"].get("class_names") or map(str, range(len(recall))))
     if not recall.shape == n.shape == (len(names),):
         raise ValueError(f"{len(names)} classes, recall {recall.shape}, images {n.shape}")
-    return _Tail(names, recall, n, {key: float(metrics[key]) for key in (*GROUPS, *CALIBRATION)})
+    means = {key: float(metrics[key]) for key in (*GROUPS, *CALIBRATION)}
+    return _Tail(names, recall, n, means, result.data["data"].get("shot_groups") is not None)
 
 
 def _card(latest: Sequence[Mapping[str, Any]]) -> Table | None:
@@ -137,7 +140,8 @@ def _card(latest: Sequence[Mapping[str, Any]]) -> Table | None:
         rows.append([*line, str(len(cells))])
     order = np.argsort([-np.nanmin([r[f"{name}_recall"] for name in names]) for r in records], kind="stable")
     note(notes, "[ ]: 95 % Jeffreys interval of the recall, n test images, seeds averaged; sorted by the worst class")
-    note(notes, "many, medium, few: mean recall of classes with over 100, 20 to 100 and under 20 training images")
+    whose = "groups of classes that the data set names" if any(tail.own_groups for _, tail in read) else USUAL
+    note(notes, f"many, medium, few: mean recall of {whose}")
     header = [f"{name} (n={int(k)})" for name, k in zip(names, n, strict=True)]
     return Table(
         f"recall by class and calibration of {table_title(aggregate([read[0][0]], ()))}",

@@ -83,7 +83,7 @@ def _identity(result: Result) -> list[str]:
 
 def _metrics(result: Result) -> list[str]:
     stored, data, predictions = result.data["metrics"], result.data["data"], result.predictions
-    counts, groups = data.get("train_counts") or None, data.get("groups")
+    counts, groups = data.get("train_counts") or None, data.get("shot_groups")
     parts = {
         "test": (predictions.ids, predictions.y_true, predictions.probs),
         "val": (predictions.val_ids, predictions.val_y_true, predictions.val_probs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ltbench.data.folders import FolderDataset
 from ltbench.data.layouts import Listing, read_layout
@@ -11,7 +12,8 @@ from ltbench.data.layouts import Listing, read_layout
 class Folder(FolderDataset):
     """Class folders, PART/CLASS folders, or labels.csv in the folder or ZIP file `path`; classes as found there.
 
-    channels: 3 or 1. group_columns: comma-separated columns of labels.csv that tie images together.
+    channels: 3 or 1. group_columns: comma-separated columns of labels.csv that tie images together. shot_groups: many,
+    medium and few as in `ltbench.metrics.class_groups`, for example {"scheme": "rank", "sizes": [2, 4, 2]}.
     """
 
     name = "folder"
@@ -19,10 +21,16 @@ class Folder(FolderDataset):
     how_to_get = "give your folder: --dataset folder:PATH"
 
     def __init__(
-        self, *, path: str, channels: int = 3, group_columns: str = "group,duplicate_group,patient_id"
+        self,
+        *,
+        path: str,
+        channels: int = 3,
+        group_columns: str = "group,duplicate_group,patient_id",
+        shot_groups: Any = None,
     ) -> None:
         self.path = Path(path).expanduser()
         self.channels = channels
+        self.shot_groups = shot_groups
         self.group_columns = tuple(column.strip() for column in group_columns.split(",") if column.strip())
         listing = read_layout(self.path)
         self.classes = class_order(listing)

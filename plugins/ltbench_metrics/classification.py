@@ -9,7 +9,7 @@ from ltbench.metrics import classification
 
 
 class Classification(Metric):
-    """All classification metrics; groups: see `ltbench.metrics.class_groups`."""
+    """All classification metrics."""
 
     higher_is_better = {  # noqa: RUF012
         **dict.fromkeys(("macro_f1", "balanced_accuracy", "mcc", "accuracy", "macro_precision", "macro_recall"), True),
@@ -19,9 +19,6 @@ class Classification(Metric):
         **dict.fromkeys(("ece", "nll", "brier"), False),
     }
 
-    def __init__(self, *, groups: Any = None) -> None:
-        self.groups = groups
-
     def compute(self, record: PredictionRecord) -> dict[str, Any]:
         """Every key of `ltbench.metrics.classification`."""
-        return classification(record.y_true, record.probs, record.train_counts, self.groups)
+        return classification(record.y_true, record.probs, record.train_counts, record.shot_groups)

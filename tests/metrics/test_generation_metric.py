@@ -165,7 +165,8 @@ def test_classification_metric_is_the_function():
     got = Classification().compute(PredictionRecord(y, probs, counts))
     assert got == classification(y, probs, counts)
     assert set(Classification.higher_is_better) <= set(got)
-    ranked = Classification(groups={"scheme": "rank", "sizes": [2, 1, 0]}).compute(PredictionRecord(y, probs, counts))
+    own = PredictionRecord(y, probs, counts, shot_groups={"scheme": "rank", "sizes": [2, 1, 0]})
+    ranked = Classification().compute(own)
     assert math.isnan(ranked["few_accuracy"])
 
 

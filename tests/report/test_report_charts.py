@@ -81,6 +81,18 @@ def test_a_curve_breaks_where_a_loss_diverged() -> None:
     assert curve([], "loss", "loss", None) is None
 
 
+def test_names_of_the_front_cover_neither_dots_nor_each_other() -> None:
+    crowd = [Point(f"method-{k}", 10.0 + k, 70 + k / 4) for k in range(8)]
+    drawn = str(pareto([*crowd, Point("beside", 14.0, 70.1)], "q", "t"))
+    dots = [tuple(map(float, d)) for d in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)]
+    names = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="name">([^<]+)<', drawn)
+    boxes = [(float(x), float(x) + 6.6 * len(name), float(y)) for x, y, name in names]
+    assert len(dots) == 9 and len(boxes) == 8
+    assert not any(a < x < b and base - 12 < y < base + 3 for a, b, base in boxes for x, y in dots)
+    pairs = [(one, two) for k, one in enumerate(boxes) for two in boxes[:k]]
+    assert not any(one[0] < two[1] and two[0] < one[1] and abs(one[2] - two[2]) < 12 for one, two in pairs)
+
+
 def test_charts_without_finite_numbers() -> None:
     assert padded([math.nan]) == (0.0, 1.0)
     assert "n/a" in class_bars(["x"], [math.nan], "bars")

@@ -68,6 +68,33 @@ def test_a_leaderboard_shows_mean_and_standard_deviation(store: Path, pages: dic
     assert float(cells[0].attributes["data-value"]) == pytest.approx(100 * np.mean(values))
 
 
+def test_the_released_protocol_and_its_difference_stand_beside_the_clean_one(tmp_path: Path) -> None:
+    def changed(record: dict[str, Any]) -> None:
+        record["cell"]["protocol"] += "-as-released"
+        record["data"]["split"] = {"scheme": "released:split", "seed": 0}
+        record["metrics"]["test"]["macro_f1"] += 0.02
+
+    for seed in (0, 1):
+        copy(measured("aptos", "ce", seed), tmp_path)
+        copy(measured("aptos", "ce", seed), tmp_path, changed)
+    copy(measured("aptos", "sqrt"), tmp_path)
+    clean = next(board for board in boards(collect([tmp_path])[0]) if board.protocol == "quick")
+    values = {
+        line.method: dict(zip((c.heading for c in clean.columns), line.values, strict=True)) for line in clean.lines
+    }
+    ours = np.mean([read_result(measured("aptos", "ce", seed)).metrics["macro_f1"] for seed in (0, 1)])
+    assert values["ce"]["As released"].text == f"{100 * (ours + 0.02):.2f}"
+    assert values["ce"]["minus as released"].text == "-2.00" and values["sqrt"]["As released"].text == "n/a"
+    assert float(values["ce"]["minus as released"].sort) == pytest.approx(-2)
+    assert any(note.startswith("as released: the same method") for note in clean.notes)
+
+
+def test_a_board_of_overridden_methods_alone_has_costs(tmp_path: Path) -> None:
+    copy(measured("digits-lt", "ce"), tmp_path, lambda record: record["cell"].update(standard=False))
+    board = boards(collect([tmp_path])[0])[0]
+    assert [p.method for p in board.points] == ["ce"] and [p.method for p in board.best] == ["ce"]
+
+
 def test_published_numbers_keep_the_mark_of_their_paper(store: Path, pages: dict[str, Page]) -> None:
     board = next(b for b in boards(collect([store])[0]) if b.dataset == "aptos")
     column = [c.heading for c in board.columns].index("Published")
