@@ -1,39 +1,33 @@
-"""DiffMIC: networks, training step, inference and what it refuses."""
+"""DiffMIC: training step, inference and every method."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffmic_support import SMALL, fresh, tiny
 from ltbench_diffmic import METHODS
 from ltbench_diffmic.chain import Plan
-from ltbench_diffmic.denoiser import Denoiser, Encoder
 from ltbench_diffmic.diffmic import DiffMIC
-from ltbench_diffmic.guide import DualGuide, corners, log_priors, priors
 from ltbench_diffmic.guide import Logits as GuideLogits
+from ltbench_diffmic.guide import log_priors
 from ltbench_diffmic.trajectories import draw
-from ltbench_diffmic.trunk import build_trunk
-from torch import Tensor, nn
+from torch import Tensor
 
 import ltbench
-from ltbench.describe import describe
 from ltbench.errors import LtbenchError, UserError
 from ltbench.interfaces import Batch, Stage
 from ltbench.metrics import classification
-from ltbench.models.nets import build_backbone
-from ltbench.models.regions import GatedAttention
-from ltbench.plugins import plugins
 from ltbench.recipe.merge import resolve
 from ltbench.testing import tiny_context
 from ltbench.testing.tiny import tiny_options, tiny_run
 
-SMALL: dict[str, Any] = {"image_size": 8, "stored_size": 8}
 REPEATS, STEPS = 8, 150  # of each image in a batch, with other times and noise; of the denoiser
+
+
 OVERFIT: dict[str, Any] = {
     "train_steps": 1000,
     "steps": 20,
@@ -43,107 +37,6 @@ OVERFIT: dict[str, Any] = {
     "mmd": 0.0,
     "lr": 1e-2,
 }
-
-
-def tiny(folder: Path, **options: Any) -> Any:
-    return tiny_run(folder, classifier=tiny_options("classifier", "diffmic", **options))
-
-
-def fresh(spec: Any, context: Any) -> Any:
-    """A classifier after its setup, not trained."""
-    torch.manual_seed(0)
-    classifier = ltbench.build("classifier", spec)
-    classifier.setup(context)
-    return classifier
-
-
-def parameters(*modules: nn.Module) -> int:
-    return sum(p.numel() for module in modules for p in module.parameters())
-
-
-@pytest.mark.parametrize(("classes", "denoiser", "guide"), [(4, 108417604, 47556864), (7, 108472903, 47569152)])
-def test_parameters_are_those_of_the_release(classes: int, denoiser: int, guide: int) -> None:
-    with torch.device("meta"):
-        encoder = Encoder(build_backbone("resnet18", 3, 224, "none", None), 512, 6144)
-        noise = Denoiser(classes, 6144, 1000, guided=True)
-        trunk = nn.Module()
-        trunk.body, trunk.num_features = build_backbone("resnet50", 3, 224, "none", None), 2048  # type: ignore[assignment]
-        local = build_backbone("resnet50", 3, 32, "none", None)
-        dual = DualGuide(trunk, local, 2048, classes, 32, 6, "first")  # type: ignore[arg-type]
-    assert parameters(encoder, noise) == denoiser
-    assert parameters(dual) == guide
-
-
-def test_fusions_of_the_prior() -> None:
-    g, s = torch.tensor([[2.0, 0, -1]]), torch.tensor([[-1.0, 3, 0]])
-    logits = GuideLogits((g + s) / 2, g, s)
-    expected = {"mean_logit": (0.244728, 0.665241, 0.090031), "mean_prob": (0.430471, 0.525217, 0.044311)}
-    for fusion, values in expected.items():
-        np.testing.assert_allclose(priors(logits, fusion).fused[0], values, atol=6e-7)
-
-
-def test_places_of_the_crops() -> None:
-    maps = torch.tensor([[[1.0, 0], [2, 4]], [[4, 1], [0, 0]]])[None]
-    assert corners(maps, 8, 4, 3)[0].tolist() == [[0, 0], [4, 4], [4, 0]]
-    flat = corners(torch.ones(1, 2, 7, 7), 224, 32, 6)  # a flat map says nothing: the lowest index wins every tie
-    assert flat[0].tolist() == [[0, 0]] * 6
-
-
-def test_paper_sizes_give_distinct_tiles_of_the_grid() -> None:
-    found = corners(torch.randn(8, 5, 7, 7, generator=torch.Generator().manual_seed(0)), 224, 32, 6)
-    assert (found % 32 == 0).all()
-    assert all(len({tuple(corner) for corner in image}) == 6 for image in found.tolist())
-
-
-def test_gated_attention() -> None:
-    attention = GatedAttention(2, 2)
-    with torch.no_grad():
-        for layer in (attention.gate, attention.value):
-            layer.weight.copy_(torch.eye(2))
-        attention.score.weight.copy_(torch.tensor([[1.0, 0]]))
-    _, weights = attention(torch.eye(2)[None])
-    np.testing.assert_allclose(weights[0].detach(), (0.6357, 0.3643), atol=5e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "stride", "cells"),
-    [("resnet10t", 64, 8, 8), ("resnet10t", 32, 8, 4), ("small_cnn", 8, 8, 4), ("resnet18", 224, 32, 7)],
-)
-def test_cells_of_the_saliency_map(name: str, size: int, stride: int, cells: int) -> None:
-    trunk = build_trunk(name, 3, size, stride, "none", None).eval()
-    with torch.no_grad():
-        assert trunk(torch.zeros(1, 3, size, size)).shape == (1, trunk.num_features, cells, cells)
-
-
-def test_a_cut_trunk_is_the_beginning_of_the_whole_network() -> None:
-    torch.manual_seed(0)
-    trunk = build_trunk("resnet10t", 3, 64, 8, "none", None).eval()
-    torch.manual_seed(0)
-    whole: Any = build_backbone("resnet10t", 3, 64, "none", None).eval()
-    x = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        h = whole.maxpool(whole.act1(whole.bn1(whole.conv1(x))))
-        torch.testing.assert_close(trunk(x), whole.layer2(whole.layer1(h)))
-
-
-@pytest.mark.parametrize("guided", [True, False])
-def test_folded_tables_give_the_noise_of_the_network(guided: bool) -> None:
-    torch.manual_seed(0)
-    net = Denoiser(3, 16, 20, guided).double()
-    for _ in range(5):  # statistics that differ from 0 and 1
-        net(
-            torch.randn(9, 16).double(),
-            torch.randn(9, 3).double(),
-            torch.rand(9, 3).double(),
-            torch.randint(0, 20, (9,)),
-        )
-    net.eval()
-    e, y, prior = torch.randn(4, 16).double(), torch.randn(4, 3).double(), torch.rand(4, 3).double()
-    indices = torch.tensor([19, 7, 0])
-    tables, constant = net.tables(indices), net.constant(prior)
-    for i, t in enumerate(indices.tolist()):
-        direct = net(e, y, prior, torch.full((4,), t))
-        torch.testing.assert_close(net.at(tables, i, e, constant, y), direct, atol=1e-12, rtol=1e-12)
 
 
 def test_inference_sees_each_image_once_and_equals_the_encoder_in_the_loop(tmp_path: Path) -> None:
@@ -333,24 +226,6 @@ def test_a_guide_alone_answers_with_the_prior_that_is_asked_for(tmp_path: Path, 
     np.testing.assert_allclose(logits.exp(), wanted, atol=1e-6)
 
 
-def test_a_guide_alone_needs_a_prior() -> None:
-    with pytest.raises(UserError, match=r"diffusion=false asks the guide alone.*--set classifier\.prior=fused"):
-        ltbench.build("classifier", "diffmic", diffusion=False, prior="none")
-
-
-@pytest.mark.parametrize("option", ["encoder", "local"])
-def test_an_unknown_backbone_names_its_own_option(tmp_path: Path, option: str) -> None:
-    spec = tiny_options("classifier", "diffmic", **{option: "nonsense"})
-    with pytest.raises(UserError, match=rf"unknown backbone 'nonsense'.*--set classifier\.{option}=NAME"):
-        fresh(spec, tiny_context(tmp_path, protocol=SMALL, classifier=spec))
-
-
-def test_an_unknown_backbone_of_the_protocol_names_the_protocol(tmp_path: Path) -> None:
-    spec = tiny_options("classifier", "diffmic", prior="none")
-    with pytest.raises(UserError, match=r"unknown backbone 'nonsense'.*--set protocol\.backbone=NAME"):
-        fresh(spec, tiny_context(tmp_path, protocol={"backbone": "nonsense"}, classifier=spec))
-
-
 @pytest.mark.parametrize(
     ("protocol", "dataset", "steps"),
     [
@@ -402,92 +277,6 @@ def test_other_samplers_run(tmp_path: Path, sampler: str) -> None:
     assert np.isfinite(probs).all()
 
 
-def test_a_map_without_room_names_the_smallest_size(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"map of 4 x 4 cells for images of 16 px, room for 9.*rois=10.*20 px"):
-        tiny(tmp_path, rois=10)
-    with pytest.raises(UserError, match=r"map of 2 x 2 cells.*room for 4 crops.*smallest size that works"):
-        tiny_run(
-            tmp_path / "b",
-            classifier=tiny_options("classifier", "diffmic", crop=2),
-            protocol={"image_size": 4, "stored_size": 4, "backbone": "resnet10t"},
-        )
-
-
-@pytest.mark.parametrize(("backbone", "size"), [("small_resnet", 8), ("resnet10t", 4)])
-def test_the_smallest_size_that_is_named_is_the_smallest(tmp_path: Path, backbone: str, size: int) -> None:
-    spec = tiny_options("classifier", "diffmic")
-
-    def built(size: int) -> Any:
-        protocol = {"backbone": backbone, "image_size": size, "stored_size": size}
-        return fresh(spec, tiny_context(tmp_path, protocol=protocol, classifier=spec))
-
-    with pytest.raises(UserError) as refused:
-        built(size)
-    found = re.search(r"--set protocol\.image_size=(\d+)", str(refused.value))
-    assert found is not None
-    named = int(found[1])
-    with pytest.raises(UserError, match=rf"image_size={named}\)"):
-        built(named - 1)
-    guide = built(named).guide
-    assert guide(torch.rand(2, 3, named, named)).locally.shape == (2, 3)
-
-
-def test_no_size_is_named_where_none_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltbench_diffmic.networks.LARGEST", 20)
-    spec = tiny_options("classifier", "diffmic", crop_share=1.0)
-    with pytest.raises(UserError, match=r"classifier\.rois=6; use --set classifier\.rois=1"):
-        fresh(spec, tiny_context(tmp_path, classifier=spec))
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("encoder", 5),
-        ("local", None),
-        ("steps", 0),
-        ("steps", 1001),
-        ("train_steps", 1),
-        ("prior", "both"),
-        ("sampler", "heun"),
-        ("mmd", -0.1),
-        ("samples", 0),
-        ("decision", "max"),
-        ("crop_share", 0.0),
-        ("ema", 1.0),
-        ("roi_channels", "red"),
-        ("guide_lr", 0.0),
-        ("warmup_epochs", -1),
-    ],
-)
-def test_options_out_of_range(option: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"classifier\.{option} must"):
-        ltbench.build("classifier", "diffmic", **{option: value})
-
-
-def test_weights_of_another_table_are_refused(tmp_path: Path) -> None:
-    run, _ = tiny(tmp_path)
-    state = {**run.classifier.state_dict(), "train_steps": 999}
-    with pytest.raises(UserError, match=r"trained with classifier\.train_steps=999, this cell has 10"):
-        run.classifier.load_state_dict(state)
-
-
-def test_weights_with_and_without_a_slow_denoiser_are_refused_of_each_other(tmp_path: Path) -> None:
-    made = []
-    for name, ema in (("plain", 0.0), ("slow", 0.9)):
-        spec = tiny_options("classifier", "diffmic", prior="none", mmd=0.0, ema=ema)
-        made.append(fresh(spec, tiny_context(tmp_path / name, protocol=SMALL, classifier=spec)))
-    plain, slow = made
-    with pytest.raises(UserError, match=r"trained with a slow denoiser, this cell has classifier\.ema = 0"):
-        plain.load_state_dict(slow.state_dict())
-    with pytest.raises(UserError, match=r"trained without a slow denoiser, this cell has classifier\.ema > 0"):
-        slow.load_state_dict(plain.state_dict())
-    state = slow.state_dict()
-    name = "noise.last.weight"
-    with pytest.raises(UserError, match="do not fit these networks"):
-        slow.load_state_dict({**state, "slow": {**state["slow"], name: state["slow"][name][:1]}})
-    slow.load_state_dict(state)
-
-
 @pytest.mark.parametrize("method", [id for id, *_ in METHODS])
 def test_every_method_runs(tmp_path: Path, method: str) -> None:
     options = {"width": 16, "steps": 3, "warmup_epochs": 1, "epoch_factor": 1}
@@ -501,9 +290,3 @@ def test_every_method_runs(tmp_path: Path, method: str) -> None:
         assert stages == (["joint"] if method == "diffmic-c1" else ["warm-up", "joint"])
         assert ("guide_loss" in result.history[-1]) == (method != "dcg-only")
     assert all(np.isfinite(line["loss"]) for line in result.history)
-
-
-def test_every_option_is_documented() -> None:
-    text = describe(plugins().registry.get("classifier", "diffmic"))
-    missing = [field.name for field in dataclasses.fields(DiffMIC) if f"  {field.name} = " not in text]
-    assert not missing and "dual" in text.lower() and "map_stride: px of a cell" in text
