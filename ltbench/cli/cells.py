@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _sweep(args: argparse.Namespace) -> int:
     from ltbench import suites
-    from ltbench.launch.executors import Options
+    from ltbench.launch.options import Options
     from ltbench.launch.sweep import sweep
 
     if args.methods and not args.suite and not args.dataset:

@@ -8,8 +8,8 @@ from typing import Any
 
 from ltbench.errors import UserError
 from ltbench.launch.cells import Sweep, Wanted
-from ltbench.launch.executors import Options, executor
 from ltbench.launch.local import chosen_protocol
+from ltbench.launch.options import Options, executor
 from ltbench.results.record import CONFIG, RESULT
 from ltbench.results.store import counted
 
