@@ -1,9 +1,9 @@
 """Does diffmic use its chain, and what does the chain add to its own guide?
 
-Trains diffmic once for each seed as a `quick` cell would, and decides the validation images in several ways with the
-same weights: the guide alone; one chain; the mean of ten; the other samplers; and one chain whose network is shown
-fresh noise in place of the noisy label y_t at every step. `changed`: share of decisions that differ from those of one
-chain, beside that of a second chain with other noise. No test image is looked at.
+Trains diffmic once for each seed as a `quick` cell would, to its last epoch, and decides the validation images in
+several ways with the same weights: the guide alone; one chain; the mean of ten; the other samplers; and one chain
+whose network is shown fresh noise in place of the noisy label y_t at every step. `changed`: share of decisions that
+differ from those of one chain, beside that of a second chain with other noise. No test image is looked at.
 
     python benchmarks/diffmic_chain.py --seeds 0 1 2 --out benchmarks/results/diffmic_chain.json
     LTBENCH_DATA=DIR python benchmarks/diffmic_chain.py --dataset aptos --seeds 0 --out diffmic_chain_aptos.json
@@ -23,6 +23,7 @@ from ltbench_diffmic.denoiser import Denoiser
 from ltbench_diffmic.diffmic import DiffMIC
 from tabulate import tabulate
 
+from ltbench.engine import progress
 from ltbench.engine.evaluate import Evaluator
 from ltbench.engine.run import Run
 from ltbench.launch.local import gather, open_context
@@ -61,6 +62,9 @@ def one(dataset: str, seed: int, folder: Path) -> list[dict[str, Any]]:
     (folder / str(seed)).mkdir()
     run = Run(open_context(job, folder / str(seed), "auto", lambda text: None), job.cell.hash, lambda epoch, line: None)
     run.train()
+    last = progress.load(run)
+    assert last is not None
+    run.classifier.load_state_dict(last["classifier"])  # the best epoch was chosen by "one chain" and would favour it
     classifier, labels = run.classifier, run.context.val.labels
     decided = {way: decide(classifier, run, **options) for way, options in WAYS.items()}
     seeded = run.context.seed

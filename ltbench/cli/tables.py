@@ -101,7 +101,7 @@ def _leaderboard(args: argparse.Namespace) -> int:
 
         suite = suites.load(args.suite)
         wanted = suite_tables.columns(suite)
-    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *COSTS, f"val.{metric}"])
+    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *COSTS, *([f"val.{metric}"] if args.gap else [])])
     shared = {"include_renamed": args.all, "fmt": args.format}
     if args.methods:
         rows = chosen_methods(rows, args.methods)

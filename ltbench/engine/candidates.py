@@ -14,12 +14,16 @@ from ltbench.errors import ContractError, Diverged, NonFinite
 
 @dataclass(frozen=True)
 class Outcome:
-    """The kept candidate: its log and validation probabilities (None: not due), all scores, its index."""
+    """The kept candidate: its log and validation probabilities (None: not due), all scores, its index.
+
+    images: how many all candidates were trained on.
+    """
 
     log: dict[str, Any]
     probs: np.ndarray | None
     scores: list[float]
     best: int
+    images: int = 0
 
     @property
     def score(self) -> float:
@@ -39,15 +43,16 @@ def train_candidates(
     if len(plans) == 1:
         log = train(plans[0])
         probs, score = validate()
-        return Outcome(log, probs, [score], 0)
+        return Outcome(log, probs, [score], 0, log.get("images", 0))
     start = copy_state(classifier.state_dict())
     scores: list[float] = []
     kept: tuple[dict[str, Any], np.ndarray | None, Any] | None = None
-    best, last = -1, ""
+    best, last, images = -1, "", 0
     for index, plan in enumerate(plans):
         classifier.load_state_dict(copy_state(start))
         try:
             log = train(plan)
+            images += log.get("images", 0)
             probs, score = validate()
         except NonFinite as error:
             last = str(error)
@@ -59,4 +64,4 @@ def train_candidates(
     if kept is None:
         raise Diverged(f"all {len(plans)} candidates of an epoch diverged, the last: {last}")
     classifier.load_state_dict(kept[2])
-    return Outcome(kept[0], kept[1], scores, best)
+    return Outcome(kept[0], kept[1], scores, best, images)

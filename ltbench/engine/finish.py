@@ -140,7 +140,7 @@ def _provenance(path: Path, pool: Pool) -> None:
 
 def _cost(run: Run) -> dict[str, Any]:
     phases = run.context.cost.phases
-    trained = sum(line.get("images", 0) for line in run.history)
+    trained = sum(line.get("candidate_images", line.get("images", 0)) for line in run.history)
     seconds = phases.get("train", {}).get("seconds", 0.0)
     return {
         "phases": phases,

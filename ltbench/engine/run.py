@@ -126,6 +126,7 @@ class Run:
         line = {"stage": stage.name, "epoch": epoch, **log, "val_score": outcome.score, **self.context.logged}
         if len(outcome.scores) > 1:
             line |= {"candidate_scores": outcome.scores, "candidate_kept": outcome.best}
+            line |= {"candidate_images": outcome.images}
         line |= {f"sampler_{key}": value for key, value in notes.items()}
         if len(self.synthesis.pool):
             line |= {"synthetic_counts": self.synthesis.counts().tolist(), **self.synthesis.pool.provenance}

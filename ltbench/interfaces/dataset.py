@@ -117,6 +117,7 @@ class Dataset(ABC):
     scheme: str = "stratified"  # the split used when the protocol does not name another
     tail_option: ClassVar[str] = ""  # the option by which it cuts its own tail; a smaller dataset.imbalance lowers it
     shot_groups: Any = None  # many, medium, few as in `ltbench.metrics.class_groups`; None = over 100, under 20 images
+    later_options: ClassVar[frozenset[str]] = frozenset()  # as those of a generator
     augment: Mapping[str, Any] = {}  # overrides of the protocol's augmentation that labels demand (digits: no flip)
 
     @abstractmethod

@@ -13,6 +13,8 @@ from ltbench.errors import ContractError
 NAMES = ("many", "medium", "few")
 PRESETS: Mapping[str, Mapping[str, Any]] = {"breast_lt8": {"scheme": "rank", "sizes": (2, 4, 2)}}
 
+KEYS = {"thresholds": ("many", "few"), "rank": ("sizes",), "explicit": NAMES}
+
 Groups = str | Mapping[str, Any]
 
 
@@ -29,29 +31,45 @@ def class_groups(
         if groups not in PRESETS:
             raise ContractError(f"unknown class groups {groups!r}; presets are {', '.join(sorted(PRESETS))}")
         groups = PRESETS[groups]
+    if not isinstance(groups, Mapping | None):
+        raise ContractError(f"class groups must be a mapping or the name of a preset, got {groups!r}")
     spec = dict(groups or {})
     scheme = spec.pop("scheme", "explicit" if set(spec) & {"medium"} or _lists(spec) else "thresholds")
+    if not isinstance(scheme, str) or scheme not in KEYS:
+        raise ContractError(f"unknown group scheme {scheme!r}; use thresholds, rank or lists of class indices")
+    unknown = sorted(set(map(str, spec)) - set(KEYS[scheme]))
+    if unknown:
+        raise ContractError(f"unknown group {unknown[0]!r}; {scheme} groups have {', '.join(KEYS[scheme])}")
     if scheme == "explicit":
         return _explicit(spec, num_classes)
-    if scheme not in ("thresholds", "rank"):
-        raise ContractError(f"unknown group scheme {scheme!r}; use thresholds, rank or lists of class indices")
     if train_counts is None:
         return None
     counts = checked_counts(train_counts, num_classes)
     if scheme == "rank":
-        sizes = [int(size) for size in spec.get("sizes", ())]
+        sizes = _whole(spec.get("sizes", ()))
         if len(sizes) != 3 or min(sizes) < 0 or sum(sizes) != num_classes:
-            raise ContractError(f"rank groups need three sizes that sum to {num_classes} classes, got {sizes}")
+            raise ContractError(f"rank groups need three sizes that sum to {num_classes} classes, got {sizes.tolist()}")
         order = np.argsort(-counts, kind="stable")
         return dict(zip(NAMES, np.split(order, np.cumsum(sizes)[:2]), strict=True))
     many, few = spec.get("many", 100), spec.get("few", 20)
-    if not few <= many:
+    if not (isinstance(many, int | float) and isinstance(few, int | float) and few <= many):
         raise ContractError(f"group thresholds need few <= many, got few={few}, many={many}")
     return {
         "many": np.flatnonzero(counts > many),
         "medium": np.flatnonzero((counts >= few) & (counts <= many)),
         "few": np.flatnonzero(counts < few),
     }
+
+
+def _whole(values: Any) -> np.ndarray:
+    """Whole numbers int64 (n,), or ContractError."""
+    try:
+        found = np.asarray(values, dtype=np.float64).reshape(-1)
+        if (found == np.floor(found)).all():
+            return found.astype(np.int64)
+    except (TypeError, ValueError):
+        pass
+    raise ContractError(f"class groups are told by lists of whole numbers, got {values!r}")
 
 
 def checked_counts(train_counts: np.ndarray, num_classes: int) -> np.ndarray:
@@ -81,10 +99,7 @@ def _lists(spec: Mapping[str, Any]) -> bool:
 
 
 def _explicit(spec: Mapping[str, Any], num_classes: int) -> dict[str, np.ndarray]:
-    unknown = sorted(set(spec) - set(NAMES))
-    if unknown:
-        raise ContractError(f"unknown group {unknown[0]!r}; groups are {', '.join(NAMES)}")
-    chosen = {name: np.asarray(spec.get(name, ()), dtype=np.int64).reshape(-1) for name in NAMES}
+    chosen = {name: _whole(spec.get(name, ())) for name in NAMES}
     every = np.concatenate(list(chosen.values()))
     if len(np.unique(every)) != len(every) or (every < 0).any() or (every >= num_classes).any():
         raise ContractError(

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ltbench.cell import digest
 from ltbench.errors import UnknownName, UserError
 from ltbench.plugins import plugins
 from ltbench.recipe.draft import Draft
@@ -171,8 +172,15 @@ def _dataset(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any], A
     if tail and axes["imbalance"] is not None:
         options[tail] = min(options.get(tail, component.defaults()[tail]), axes["imbalance"])
     instance = component.build(**options)
-    suffix = "".join(f"+{k}={Path(str(v)).name if k == 'path' else v}" for k, v in sorted(shown.items()))
-    return component.id + suffix, {"name": component.id, **component.defaults(), **options, **axes}, instance
+    section = {"name": component.id, **component.settled({**component.defaults(), **options}), **axes}
+    return component.id + "".join(f"+{k}={_short(k, v)}" for k, v in sorted(shown.items())), section, instance
+
+
+def _short(option: str, value: Any) -> Any:
+    """A value in the name of a data set, which becomes a folder: of lists and mappings a hash."""
+    if isinstance(value, (list, tuple, dict)):
+        return digest(value)[:8]
+    return Path(str(value)).name if option == "path" else value
 
 
 def _from_preset(origin: str) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOTES = (
     "gap: validation minus test, mean ± sd over seeds. Both parts hold other images, and what one is harder than the "
     "other is in every row: compare rows",
-    "looks: validation scores among which weights were chosen, epochs and candidates, mean over seeds",
+    "looks: validation scores among which weights were chosen, epochs and candidates of one stage, mean over seeds",
 )
 
 
@@ -43,9 +43,11 @@ def gap_card(
 
 
 def looks(result: Result) -> float:
-    """How many validation scores a cell's selection chose among; nan where no history was kept."""
-    scored = [line for line in result.history if "val_score" in line]
-    return float(sum(len(line.get("candidate_scores", [0])) for line in scored)) or math.nan
+    """How many validation scores a cell's selection chose among: those of the selected stage; nan without history."""
+    stage = result.data.get("selection", {}).get("stage")
+    lines = [line for line in result.history if line.get("stage") == stage]
+    scores = [score for line in lines for score in line.get("candidate_scores", [line.get("val_score", math.nan)])]
+    return float(sum(map(math.isfinite, scores))) or math.nan
 
 
 def _card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:

@@ -139,38 +139,44 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
         except CheckpointError:
             continue
         orders = [np.argsort(p.ids) for p in predictions]
-        probs = [p.probs[o] for p, o in zip(predictions, orders, strict=True)]
+        answers = [p.probs[o] for p, o in zip(predictions, orders, strict=True)]
         tests = [(p.ids[o], p.y_true[o], np.array(p.probs.shape)) for p, o in zip(predictions, orders, strict=True)]
         first, data = (tests[0], results[0].data["data"]) if first is None else (first, data)
         if all(np.array_equal(x, y) for test in tests for x, y in zip(test, first, strict=True)):
-            found[method] = tuple(row["seed"] for row in rows), probs
+            kept = answers if metric in OF_PROBS else [probs.argmax(axis=1) for probs in answers]
+            found[method] = tuple(row["seed"] for row in rows), kept
     if first is None:
         return {}
     y_true = first[1]
-    value = _metric(metric, data, y_true)
+    value = _metric(metric, data, y_true, int(first[2][1]))
     whole, parts = np.ones((1, len(y_true)), dtype=np.float32), defaultdict(list)
     for weights in weight_blocks(len(y_true), resamples, np.random.default_rng(0)):
-        for method, (_, probs) in found.items():
-            parts[method].append(np.stack([value(p, weights) for p in probs]))
+        for method, (_, kept) in found.items():
+            parts[method].append(np.stack([value(answers, weights) for answers in kept]))
     smallest = int(np.unique(y_true, return_counts=True)[1].min(initial=len(y_true)))
     return {
-        method: _Runs(seeds, np.array([value(p, whole)[0] for p in probs]), np.concatenate(parts[method], 1), smallest)
-        for method, (seeds, probs) in found.items()
+        method: _Runs(seeds, np.array([value(a, whole)[0] for a in kept]), np.concatenate(parts[method], 1), smallest)
+        for method, (seeds, kept) in found.items()
     }
 
 
-def _metric(metric: str, data: Mapping[str, Any], y_true: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The function from probabilities (n, C) and image weights (R, n) to the metric's values (R,)."""
+def _metric(
+    metric: str, data: Mapping[str, Any], y_true: np.ndarray, classes: int
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The function from answers and image weights (R, n) to the metric's values (R,).
 
-    def counted(probs: np.ndarray, weights: np.ndarray, key: str = metric) -> np.ndarray:
-        return from_confusion(resampled_confusions(y_true, probs.argmax(axis=1), probs.shape[1], weights))[key]
+    Answers are probabilities (n, C) for a metric of `OF_PROBS`, else classes (n,).
+    """
 
-    def grouped(probs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        groups = class_groups(data.get("train_counts") or None, probs.shape[1], data.get("shot_groups")) or {}
+    def counted(pred: np.ndarray, weights: np.ndarray, key: str = metric) -> np.ndarray:
+        return from_confusion(resampled_confusions(y_true, pred, classes, weights))[key]
+
+    def grouped(pred: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        groups = class_groups(data.get("train_counts") or None, classes, data.get("shot_groups")) or {}
         rows = np.asarray(groups.get(metric.removesuffix("_accuracy"), ()), dtype=np.int64)
         with warnings.catch_warnings():  # of a sample without an image of these classes: nan, left out later
             warnings.simplefilter("ignore", RuntimeWarning)
-            return np.asarray(np.nanmean(counted(probs, weights, "per_class_recall")[..., rows], axis=-1))
+            return np.asarray(np.nanmean(counted(pred, weights, "per_class_recall")[..., rows], axis=-1))
 
     if metric in OF_PROBS:
         return partial(OF_PROBS[metric], y_true)

@@ -17,6 +17,7 @@ class Folder(FolderDataset):
     """
 
     name = "folder"
+    later_options = frozenset({"shot_groups"})
     licence = "your own"
     how_to_get = "give your folder: --dataset folder:PATH"
 
@@ -30,7 +31,7 @@ class Folder(FolderDataset):
     ) -> None:
         self.path = Path(path).expanduser()
         self.channels = channels
-        self.shot_groups = shot_groups
+        self.shot_groups = shot_groups or None
         self.group_columns = tuple(column.strip() for column in group_columns.split(",") if column.strip())
         listing = read_layout(self.path)
         self.classes = class_order(listing)

@@ -5,7 +5,7 @@ import ltbench
 CITE = "Yang et al. 2023, DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification, MICCAI"
 METHODS = [
     ("diffmic", "DIFFMIC", "A label vector is denoised around the prediction of a global and local guide"),
-    ("diffmic-basic", "BASIC", "The image encoder of diffmic with cross-entropy, no diffusion"),
+    ("diffmic-basic", "BASIC", "ResNet-18 with cross-entropy, the paper's row without diffusion"),
     ("diffmic-c1", "C1", "diffmic without guide: the chain starts at zero and sees the image alone"),
     ("diffmic-c2", "C2", "diffmic with the guide but without discrepancy regularisation"),
     ("dcg-only", "DCG_ONLY", "The guide of diffmic alone, trained as it is there (control)"),

@@ -45,6 +45,6 @@ BASIC: dict[str, Any] = {
     "loss": "ce",
     "sampler": "instance",
     "protocol": {"backbone": "resnet18"},
-    "owns": {"backbone": "the row is its backbone, ResNet-18, the image encoder of diffmic"},
+    "owns": {"backbone": "the row is its backbone, ResNet-18"},
     "fidelity": {"protocol.backbone": "paper"},
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 GENERATOR: dict[str, Any] = {"name": "synclass", "sketch": False, "cfg": 2.0}
 SKETCHED: dict[str, Any] = {**GENERATOR, "sketch": True, "sketch_weight": 0.1, "edges": "sobel"}
+ULTRASOUND = {name: {"generator.edges_sigma": 2.0} for name in ("breastmnist", "busi")}  # whose speckle has edges too
 LEARNED: dict[str, Any] = {"name": "rl-cas", "k": 3, "start": 2, "move": 2, "agents": "learned"}
 FIXED: dict[str, Any] = {"name": "rl-cas", "k": 1, "start": 2, "agents": "fixed"}
 
@@ -49,11 +50,13 @@ CONTROL = {"method": "control", "sampler.agents": "control"}
 
 
 def _method(sampler: dict[str, Any], generator: str | dict[str, Any], *marks: dict[str, str]) -> dict[str, Any]:
+    sketched = isinstance(generator, dict) and generator["sketch"]
     return {
         "classifier": "standard",
         "loss": "balanced-softmax",
         "sampler": sampler,
         "generator": generator,
+        **({"datasets": ULTRASOUND} if sketched else {}),
         "fidelity": {key: level for mark in (COMMON, *marks) for key, level in mark.items()},
     }
 

@@ -146,11 +146,12 @@ def test_candidates_start_alike_and_the_best_is_kept():
     def train(plan):
         seen.append(float(owner.value))
         owner.value += plan  # in place: a shared tensor would leak into the other candidates
-        return {"plan": plan}
+        return {"plan": plan, "images": 10 * plan}
 
     outcome = train_candidates(owner, [1, 3, 2], train, lambda: (None, float(owner.value)))
     assert seen == [0, 0, 0]
-    assert (outcome.best, outcome.scores, outcome.log) == (1, [1, 3, 2], {"plan": 3})
+    assert (outcome.best, outcome.scores, outcome.log) == (1, [1, 3, 2], {"plan": 3, "images": 30})
+    assert outcome.images == 60
     assert float(owner.value) == 3
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ltbench.cli import main
+from ltbench.recipe import resolve
 from ltbench.results import load_results, read_result
 from ltbench.results.verify import verify
 
@@ -62,3 +64,14 @@ def test_own_groups_reach_metrics_tables_and_proof(folder, tmp_path, capsys):
 def test_groups_that_do_not_fit_are_refused_before_anything_is_trained(folder, tmp_path, capsys, groups, words):
     assert run(folder, tmp_path, groups) != 0
     assert words in capsys.readouterr().err and not list((tmp_path / "runs").rglob("result.json"))
+
+
+def test_groups_join_the_recipe_only_where_they_are_given_and_the_name_as_a_hash(folder, tmp_path):
+    path = f"folder:{folder}"
+    plain, given = (
+        resolve("ce", path, "quick", 0, options)[0]
+        for options in ({}, {"dataset.shot_groups": {"many": list(range(3))}})
+    )
+    assert "shot_groups" not in plain.recipe["dataset"] and plain.dataset == "folder+path=own"
+    assert given.recipe["dataset"]["shot_groups"] == {"many": [0, 1, 2]}
+    assert re.fullmatch(r"folder\+path=own\+shot_groups=[0-9a-f]{8}", given.dataset)

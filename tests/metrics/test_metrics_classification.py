@@ -258,6 +258,15 @@ GOOD = np.full((2, 3), 1 / 3)
         ([0, 1], GOOD, None, {"many": [0], "medium": [0], "few": [1]}, "at most once"),
         ([0, 1], GOOD, None, {"many": [0], "some": [1]}, "unknown group"),
         ([0, 1], GOOD, [1, 2, 3], {"many": 5, "few": 50}, "few <= many"),
+        ([0, 1], GOOD, [1, 2, 3], {"many": "a", "few": 1}, "few <= many"),
+        ([0, 1], GOOD, [1, 2, 3], {"manny": 3}, "unknown group 'manny'; thresholds groups have many, few"),
+        ([0, 1], GOOD, [1, 2, 3], 5, "a mapping or the name of a preset, got 5"),
+        ([0, 1], GOOD, [1, 2, 3], [1, 2], "a mapping or the name of a preset"),
+        ([0, 1], GOOD, [1, 2, 3], {"scheme": ["rank"]}, "unknown group scheme"),
+        ([0, 1], GOOD, [1, 2, 3], {"scheme": "rank", "sizes": 5}, "three sizes"),
+        ([0, 1], GOOD, [1, 2, 3], {"scheme": "rank", "sizes": [1, "x", 1]}, "whole numbers"),
+        ([0, 1], GOOD, None, {"many": [0.5, 1.7]}, "whole numbers"),
+        ([0, 1], GOOD, None, {"many": ["a"]}, "whole numbers"),
     ],
 )
 def test_bad_input_says_what_is_wrong(y, probs, counts, groups, text):

@@ -55,6 +55,7 @@ def test_the_classifier_is_the_winner_bit_for_bit(tmp_path: Path, monkeypatch: p
         momenta, kept = (state["optimizer"]["state"] for state in (winner, after[epoch]))
         assert all(torch.equal(momenta[i]["momentum_buffer"], kept[i]["momentum_buffer"]) for i in momenta)
         assert line["val_score"] == max(line["candidate_scores"])
+        assert line["candidate_images"] > 2.5 * line["images"]
 
 
 def test_states_and_probabilities_are_logged_and_one_pool_is_made(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ def scored(root, cell, method, seed, gap, history):
 
 
 def test_the_gap_of_each_method_with_its_spread_and_the_number_of_looks(tmp_path, cell):
-    plain = [{"epoch": k, "val_score": 0.5} for k in range(4)] + [{"epoch": 4, "loss": 1.0}]
-    searched = [{"epoch": k, "val_score": 0.5, "candidate_scores": [0.4, 0.5, None]} for k in range(4)]
+    plain = [{"stage": "train", "epoch": k, "val_score": 0.5 if k < 4 else None} for k in range(6)]
+    plain += [{"stage": "warm-up", "epoch": k, "val_score": 0.5} for k in range(3)]
+    searched = [{"stage": "train", "val_score": 0.5, "candidate_scores": [0.4, 0.5, None]} for _ in range(4)]
     for seed, gap in enumerate((0.02, 0.04, 0.09)):
         scored(tmp_path, cell, "rl", seed, gap, searched)
         scored(tmp_path, cell, "ce", seed, -gap, plain)
@@ -35,7 +36,7 @@ def test_the_gap_of_each_method_with_its_spread_and_the_number_of_looks(tmp_path
     assert [row["method"] for row in table["rows"]] == ["rl", "ce"]
     assert found["rl"]["gap_mean"] == pytest.approx(0.05) and found["ce"]["gap_mean"] == pytest.approx(-0.05)
     assert found["rl"]["gap_sd"] == pytest.approx(statistics.stdev([0.02, 0.04, 0.09]))
-    assert (found["rl"]["looks"], found["ce"]["looks"]) == (12, 4)
+    assert (found["rl"]["looks"], found["ce"]["looks"]) == (8, 4)
     text = gap_card(load_results(tmp_path))
     assert "+5.00 ± 3.61" in text and "-5.00 ± 3.61" in text and "compare rows" in text
 
