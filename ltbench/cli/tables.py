@@ -14,11 +14,20 @@ from ltbench.errors import UserError
 COSTS = ("device_seconds", "peak_memory_bytes", "device")
 # What a view of the leaderboard does not use, and why.
 UNUSED = {
-    "suite": (("metric", "sort", "statistics"), "a suite has the rows, the order and the metrics of its paper"),
-    "costs": (("sort", "statistics", "published"), "the cost card is sorted by cost and holds no paper's numbers"),
-    "tail": (("metric", "sort", "statistics", "published"), "the tail card holds recall and calibration alone"),
-    "gap": (("sort", "statistics", "published"), "the largest gap stands first, and papers print none"),
-    "ranks": (("dataset", "sort", "statistics", "published"), "ranks are over all data sets, best first"),
+    "suite": (
+        ("metric", "sort", "splits", "statistics"),
+        "a suite has the rows, the order and the metrics of its paper",
+    ),
+    "costs": (
+        ("sort", "splits", "statistics", "published"),
+        "the cost card is sorted by cost and holds no paper's numbers",
+    ),
+    "tail": (
+        ("metric", "sort", "splits", "statistics", "published"),
+        "the tail card holds recall and calibration alone",
+    ),
+    "gap": (("sort", "splits", "statistics", "published"), "the largest gap stands first, and papers print none"),
+    "ranks": (("dataset", "sort", "splits", "statistics", "published"), "ranks are over all data sets, best first"),
 }
 
 
@@ -38,6 +47,7 @@ def add(verb: Verb) -> None:
     p.add_argument("--published", action="store_true", help="the papers' numbers and the differences")
     p.add_argument("--budget", type=float, metavar="SECONDS", help="only methods of at most this many device-seconds")
     p.add_argument("--sort", choices=["metric", "seconds", "method"], help="order of the rows: metric unless given")
+    p.add_argument("--splits", action="store_true", help="splits that differ by their seed alone in one table")
     p.add_argument("--methods", nargs="+", metavar="M", help="these rows alone")
     p.add_argument(
         "--statistics",
@@ -134,7 +144,7 @@ def _leaderboard(args: argparse.Namespace) -> int:
 
         print(rank_table(rows, metric, args.protocol, **shared))
     else:
-        options = {"published": args.published, "statistics": args.statistics, "sort": sort}
+        options = {"published": args.published, "statistics": args.statistics, "sort": sort, "splits": args.splits}
         print(leaderboard(rows, args.dataset, metric, protocol=args.protocol, **options, **shared))
     return 0
 

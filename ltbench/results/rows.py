@@ -33,10 +33,14 @@ def conditions(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(word(row.get(name)) for name in CONDITIONS)
 
 
-def comparable(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """The cells of each table: those of one data set, protocol, weights, split and imbalance."""
+def comparable(rows: Iterable[Mapping[str, Any]], splits: bool = False) -> list[list[Mapping[str, Any]]]:
+    """The cells of each table: those of one data set, protocol, weights, split and imbalance.
+
+    splits: cells whose splits differ by their seed alone stand in one table.
+    """
     found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for values, cells in grouped(rows, lambda row: tuple(map(row.get, CONDITIONS))).items():
+    names = [name for name in CONDITIONS if not (splits and name == "split_seed")]
+    for values, cells in grouped(rows, lambda row: tuple(map(row.get, names))).items():
         found.setdefault(tuple(map(word, values)), []).extend(cells)
     return [found[key] for key in sorted(found)]
 
@@ -59,8 +63,8 @@ def age(row: Mapping[str, Any]) -> tuple[float, str, str]:
 
 
 def newest(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The newest cell of each method and seed, by method and seed."""
-    found = grouped(rows, lambda row: (row["method"], row["seed"]))
+    """The newest cell of each method, split seed and seed, in this order."""
+    found = grouped(rows, lambda row: (row["method"], row.get("split_seed") or 0, row["seed"]))
     return [max(found[key], key=age) if len(found[key]) > 1 else found[key][0] for key in sorted(found)]
 
 

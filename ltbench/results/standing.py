@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ltbench.metrics.classification import from_confusion
 from ltbench.metrics.groups import NAMES
 from ltbench.metrics.resampling import OF_PROBS, resampled_confusions, weight_blocks
 from ltbench.results.record import read_result
+from ltbench.results.rows import grouped
 from ltbench.results.store import counted
 
 LEVEL = 0.05
@@ -51,14 +52,35 @@ class Standing:
         return self.rank == TIED
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """values (k,) and draws (k, R) by seed, over the same resampled images as every other method's."""
+class _Part(NamedTuple):
+    """Runs on one split: seeds (k,), values (k,), draws (k, R) over the same resampled images as other methods'."""
 
     seeds: tuple[int, ...]
     values: np.ndarray
     draws: np.ndarray
     smallest: int
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The runs of a method by split seed."""
+
+    parts: Mapping[int, _Part]
+
+    @property
+    def cells(self) -> set[tuple[int, int]]:
+        """Split seed and seed of every run."""
+        return {(split, seed) for split, part in self.parts.items() for seed in part.seeds}
+
+    @property
+    def smallest(self) -> int:
+        """Images of the smallest test class of any split."""
+        return min(part.smallest for part in self.parts.values())
+
+    def draws(self, rng: np.random.Generator) -> np.ndarray:
+        """Draws of the mean, as it might have come out on other images, seeds and splits."""
+        parts = self.parts.values()
+        return hierarchical_draws([part.values for part in parts], [part.draws for part in parts], rng)
 
 
 def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str]) -> dict[str, Standing]:
@@ -68,8 +90,8 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
 
     Each p is multiplied by the number of methods but one, so that the rows "1=" hold the truly best method with 95 %
     though the first row was chosen by its result (multiple comparisons with the best, Hsu 1984, by Bonferroni).
-    latest: one row per method and seed. Methods are paired by seed on the same images. A method whose predictions
-    cannot be read, or are of other images, has no interval.
+    latest: one row per method, split seed and seed. Methods are paired by both on the same images. A method whose
+    predictions cannot be read, or are of other images, has no interval.
     """
     if metric not in COUNTED and metric not in OF_PROBS and metric not in GROUPS:
         return {}
@@ -83,9 +105,9 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
             found[method] = Standing("", float("nan"), float("nan"), False, float("nan"), mine.smallest)
             p_values.append(float("nan"))
             continue
-        low, high = interval(_hierarchical(mine, rng)) if mine else (float("nan"), float("nan"))
+        low, high = interval(mine.draws(rng)) if mine else (float("nan"), float("nan"))
         low, high = np.clip((low, high), *BOUNDS.get(metric, (0.0, 1.0))).tolist()  # a t interval of two seeds is wide
-        several, smallest = (len(mine.seeds) > 1, mine.smallest) if mine else (False, 0)
+        several, smallest = (len(mine.cells) > 1, mine.smallest) if mine else (False, 0)
         found[method] = Standing(str(index + 1), low, high, several, float("nan"), smallest)
         p_values.append(_paired_p(runs[best], mine, rng) if mine and method != best else float("nan"))
     corrected = np.minimum(1.0, np.array(p_values) * (len(methods) - 1)).tolist()
@@ -99,13 +121,14 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
     return found
 
 
-def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
-    """What the columns rank and 95 % mean."""
+def standing_notes(found: Mapping[str, Standing], metric: str, splits: bool = False) -> list[str]:
+    """What the columns rank and 95 % mean; splits: rows are of several."""
     if not found:
         return []
+    over = "images, seeds and splits" if splits else "images and seeds"
     notes = [
-        f"95 %: of {metric} over test images and seeds; 1=: may be the best, not separated from the first row by the "
-        "paired test over images and seeds, 5 % for all rows together"
+        f"95 %: of {metric} over test {over}; 1=: may be the best, not separated from the first row by the "
+        f"paired test over {over}, 5 % for all rows together"
     ]
     if any(standing.rank == UNKNOWN for standing in found.values()):
         notes.append("?: has no seed, or no readable predictions of the same images, to be paired with the first row")
@@ -127,16 +150,29 @@ def few_images(least: int) -> list[str]:
 
 
 def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str], resamples: int) -> dict[str, _Runs]:
-    """The runs of every method whose predictions are of the images of the first, on the same resampled images."""
+    """The runs of every method that can be read on the images of the first, on all its splits."""
+    parts: dict[str, dict[int, _Part]] = defaultdict(dict)
+    for split, rows in sorted(grouped(latest, lambda row: row.get("split_seed") or 0).items()):
+        for method, part in _split(rows, metric, methods, resamples).items():
+            parts[method][split] = part
+    wanted = grouped(latest, lambda row: row["method"])
+    runs = {method: _Runs(found) for method, found in parts.items()}
+    return {method: found for method, found in runs.items() if len(found.cells) == len(wanted[method])}
+
+
+def _split(rows: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str], resamples: int) -> dict[str, _Part]:
+    """The runs on one split by method, all on the same resampled images."""
     found: dict[str, tuple[tuple[int, ...], list[np.ndarray]]] = {}
     first: tuple[np.ndarray, ...] | None = None
     data: Mapping[str, Any] = {}
     for method in methods:
-        rows = sorted((row for row in latest if row["method"] == method), key=lambda row: row["seed"])
+        mine = sorted((row for row in rows if row["method"] == method), key=lambda row: row["seed"])
         try:
-            results = [read_result(row["folder"]) for row in rows]
+            results = [read_result(row["folder"]) for row in mine]
             predictions = [result.predictions for result in results]
         except CheckpointError:
+            continue
+        if not mine:
             continue
         orders = [np.argsort(p.ids) for p in predictions]
         answers = [p.probs[o] for p, o in zip(predictions, orders, strict=True)]
@@ -144,7 +180,7 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
         first, data = (tests[0], results[0].data["data"]) if first is None else (first, data)
         if all(np.array_equal(x, y) for test in tests for x, y in zip(test, first, strict=True)):
             kept = answers if metric in OF_PROBS else [probs.argmax(axis=1) for probs in answers]
-            found[method] = tuple(row["seed"] for row in rows), kept
+            found[method] = tuple(row["seed"] for row in mine), kept
     if first is None:
         return {}
     y_true = first[1]
@@ -155,7 +191,7 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
             parts[method].append(np.stack([value(answers, weights) for answers in kept]))
     smallest = int(np.unique(y_true, return_counts=True)[1].min(initial=len(y_true)))
     return {
-        method: _Runs(seeds, np.array([value(a, whole)[0] for a in kept]), np.concatenate(parts[method], 1), smallest)
+        method: _Part(seeds, np.array([value(a, whole)[0] for a in kept]), np.concatenate(parts[method], 1), smallest)
         for method, (seeds, kept) in found.items()
     }
 
@@ -183,22 +219,22 @@ def _metric(
     return counted if metric in COUNTED else grouped
 
 
-def _hierarchical(runs: _Runs, rng: np.random.Generator) -> np.ndarray:
-    return hierarchical_draws([runs.values], [runs.draws], rng)
-
-
 def _defined(runs: _Runs) -> bool:
-    return not np.isnan(runs.values).any()
+    return not any(np.isnan(part.values).any() for part in runs.parts.values())
 
 
 def _alone(first: _Runs, other: _Runs) -> str:
-    return ALONE if len(set(first.seeds) & set(other.seeds)) == 1 else ""
+    return ALONE if len(first.cells & other.cells) == 1 else ""
 
 
 def _paired_p(first: _Runs, other: _Runs, rng: np.random.Generator) -> float:
-    shared = sorted(set(first.seeds) & set(other.seeds))
-    if not shared:
-        return float("nan")
-    a, b = ([runs.seeds.index(seed) for seed in shared] for runs in (first, other))
-    gap = _Runs(tuple(shared), other.values[b] - first.values[a], other.draws[b] - first.draws[a], 0)
-    return bootstrap_p(_hierarchical(gap, rng))
+    gaps = {split: _gap(first.parts[split], part) for split, part in other.parts.items() if split in first.parts}
+    gaps = {split: gap for split, gap in gaps.items() if gap.seeds}
+    return bootstrap_p(_Runs(gaps).draws(rng)) if gaps else float("nan")
+
+
+def _gap(first: _Part, other: _Part) -> _Part:
+    """The other minus the first on the seeds that both have."""
+    seeds = tuple(sorted(set(first.seeds) & set(other.seeds)))
+    a, b = ([part.seeds.index(seed) for seed in seeds] for part in (first, other))
+    return _Part(seeds, other.values[b] - first.values[a], other.draws[b] - first.draws[a], 0)

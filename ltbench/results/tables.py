@@ -45,6 +45,7 @@ MOST_CELLS = 500  # whose predictions are read unasked
 RELEASED = "-as-released"
 ALIKE = ("dataset", "weights", "imbalance", "tuning")  # conditions that an as-released protocol leaves as they are
 AS_RELEASED = "as released: the same method under the authors' released split and selection; differences: ours minus it"
+SPLITS = "runs: of all splits and seeds; means over splits of means over seeds, ± over all runs"
 OF_OURS = (
     "the imbalance was set or the options were tuned here: papers' numbers are no target, and no difference is printed"
 )
@@ -65,16 +66,18 @@ def leaderboard(
     include_renamed: bool = False,
     statistics: bool | None = None,
     sort: str = "metric",
+    splits: bool = False,
 ) -> str:
     """One table per data set, protocol, weights, split and imbalance: mean ± sd (ddof 1) over seeds per method.
 
     results: of `load_results` or `load_rows`. Percent with two decimals; csv and json hold fractions. Cells whose
     method or protocol was renamed by an override are left out unless asked for. statistics: interval and ties of the
     metric, by default for up to 500 cells, whose predictions must be read. published: the papers' numbers, those under
-    as-released protocols, and the differences. sort: "metric" (best first), "seconds" or "method". Raises UnknownName
-    for a metric or format, UserError for a data set or protocol that is not there.
+    as-released protocols, and the differences. sort: "metric" (best first), "seconds" or "method". splits: cells whose
+    splits differ by their seed alone share a table, means over splits of means over seeds. Raises UnknownName for a
+    metric or format, UserError for a data set or protocol that is not there.
     """
-    found = tables(results, dataset, metric, published, protocol, include_renamed, statistics, sort)
+    found = tables(results, dataset, metric, published, protocol, include_renamed, statistics, sort, splits)
     if not found and len(results) and fmt not in ("csv", "json"):
         return "every result here has overridden options, so none is in the default table; show them with --all\n"
     return render(found, fmt)
@@ -89,12 +92,13 @@ def tables(
     include_renamed: bool = False,
     statistics: bool | None = None,
     sort: str = "metric",
+    splits: bool = False,
 ) -> list[Table]:
     """The tables of `leaderboard` before they become text."""
     rows = selected(results, dataset, protocol, metric, include_renamed)
     statistics = len(rows) <= MOST_CELLS if statistics is None else statistics
     everything = as_rows(results) if published else ()
-    groups = comparable(rows)
+    groups = comparable(rows, splits)
     return _told_apart([_table(group, metric, published, statistics, everything, sort) for group in groups])
 
 
@@ -138,9 +142,10 @@ def aggregate(cells: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> dict[
     record: dict[str, Any] = dict(zip(CONDITIONS, conditions(first), strict=True))
     seeds = sorted(cell["seed"] for cell in cells)
     record |= {"method": first["method"], "seeds": len(cells), "seed_list": " ".join(map(str, seeds))}
+    by_split = grouped(cells, lambda cell: cell.get("split_seed") or 0).values()
     for name in shown:
-        values = numbers(cells, name)
-        record |= {f"{name}_mean": means.fmean(values), f"{name}_sd": deviation(values)}
+        mean = means.fmean(means.fmean(numbers(part, name)) for part in by_split)
+        record |= {f"{name}_mean": mean, f"{name}_sd": deviation(numbers(cells, name))}
     seconds = [value for value in numbers(cells, SECONDS) if not math.isnan(value)]
     record[SECONDS] = means.fmean(seconds) if seconds else math.nan
     record |= {"train_ratio": numbers(cells[:1], "train_ratio")[0]}
@@ -193,7 +198,8 @@ def _table(
         lines.append((record, line))
     if sort != "metric":
         lines.sort(key=lambda pair: (pair[0][sort] != pair[0][sort], pair[0][sort]))  # nan last
-    for text in standing_notes(standing, metric) if standing else ():
+    split_seeds = {row.get("split_seed") or 0 for row in latest}
+    for text in standing_notes(standing, metric, len(split_seeds) > 1) if standing else ():
         note(notes, text)
     if len(latest) < len(rows):
         left = counted(len(rows) - len(latest), "older result")
@@ -204,7 +210,10 @@ def _table(
         header += ["as released", "difference"]
         note(notes, AS_RELEASED)
     header += ["published", "difference"] if published else []
-    title = table_title(records[0])
+    if len(split_seeds) > 1:
+        note(notes, SPLITS)
+        header[header.index("seeds")] = "runs"
+    title = table_title(records[0], split_seeds)
     title += "" if is_fraction(metric) else f" but for {metric}"
     return Table(title, header, [line for _, line in lines], [record for record, _ in lines], notes)
 

@@ -100,7 +100,7 @@ def table_title(record: Mapping[str, Any], split_seeds: Iterable[int] = ()) -> s
     ratio = record["train_ratio"]
     imbalance = "" if math.isnan(ratio) else f", training imbalance {ratio:.1f}"
     imbalance += f" (set to {set_to})" if (set_to := word(record["imbalance"])) else ""
-    split = f"split {record['split_scheme']} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}{imbalance}"
+    split = f"split {record['split_scheme']} seed{'s' * (len(seeds) > 1)} {', '.join(map(word, seeds))}{imbalance}"
     return (
         f"{record['dataset']}, protocol {record['protocol']}, weights {record['weights'] or 'none'}, "
         f"{split}, {options(record['tuning'])}, percent"
