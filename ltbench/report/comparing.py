@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ltbench.report.boards import Board, Column, score
 from ltbench.report.collect import Entry
+from ltbench.results.pairing import DEFAULT
+from ltbench.results.rows import word
 
 SCORES = (
     Column("macro_f1", "Macro-F1"),
@@ -33,11 +36,20 @@ def _board(board: Board) -> dict[str, Any]:
     return {
         "anchor": board.anchor,
         "title": board.title,
+        "choice": _choice(board.lines[0].entries[0].row),
         "classes": [str(name) for name in data["class_names"]],
         "train": data["train_counts"],
         "test": data["test_counts"],
         "methods": [{"name": line.method, "cells": [_cell(e) for e in line.entries]} for line in board.lines],
     }
+
+
+def _choice(row: Mapping[str, Any]) -> str:
+    """The arguments by which `ltbench compare` takes the cells of this board."""
+    words = ["--dataset", row["dataset"], "--protocol", row["protocol"]]
+    for name in ("imbalance", "weights"):
+        words += [f"--{name}", word(row[name]) or DEFAULT]
+    return shlex.join([*words, *(["--tuned"] if row["tuning"] else [])])
 
 
 def _cell(entry: Entry) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from browser import Browser, browser, missing
 from stores import HOSTILE
 
 import ltbench.report
+from ltbench.cli import main
 from ltbench.report.collect import collect
 from ltbench.report.site import _templates
 
@@ -152,6 +154,18 @@ def test_comparing_two_methods(chrome: Browser, site: Path, store: Path) -> None
         assert shown[str(seed)] == [str(len(a)), str(both), str(left), str(right)]
     assert chrome.run("return location.hash").endswith("a=ce&b=sqrt")
     assert chrome.errors() == []
+
+
+def test_the_compare_page_names_the_command_that_tests_the_pair(
+    chrome: Browser, site: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chrome.open(site / "compare.html")
+    shown = chrome.run("return document.querySelector('#comparison code').textContent")
+    assert shown.startswith("ltbench compare ce ")
+    assert main([*shlex.split(shown)[1:], "--out", str(store)]) == 0
+    assert "95 %" in capsys.readouterr().out
+    for word in ("it's <b>", "a b", "x+y=1.5"):
+        assert shlex.split(chrome.run("return quoted(arguments[0])", word)) == [word]
 
 
 def test_methods_without_a_shared_seed_or_image_are_refused(chrome: Browser, site: Path) -> None:
