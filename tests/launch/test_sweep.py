@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import threading
 import time
@@ -74,6 +75,22 @@ def test_a_disk_that_fills_stops_the_sweep_and_loses_nothing(disk, tmp_path, cap
     assert main(alone) == 0
     probs = [np.load(folder_of(out, seed) / "predictions.npz")["probs"] for out in (disk, tmp_path / "alone")]
     np.testing.assert_array_equal(*probs)
+
+
+def test_a_disk_that_fills_stops_all_workers(disk, capsys):
+    command = [*GRID, "--methods", "ce", "--seeds", "0-9", *SETS, "--out", str(disk)]
+    other = threading.Thread(target=fill, args=(disk, 2))
+    other.start()
+    assert main([*command, "--workers", "2"]) == 1
+    other.join()
+    assert multiprocessing.active_children() == []
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in last and last.endswith("The sweep stops here; what is finished stays")
+    whole = load_rows(disk)
+    assert 2 <= len(whole) < 10 and all(main(["verify", row["folder"]]) == 0 for row in whole)
+    (disk / ".ballast").unlink()
+    assert main(command) == 0
+    assert f"10 cells: {10 - len(whole)} computed, {len(whole)} reused" in capsys.readouterr().err
 
 
 def test_a_cell_that_another_process_holds_is_waited_for(tmp_path, monkeypatch, capsys):
