@@ -46,10 +46,11 @@ def draw(folder: Path, path: Path) -> None:
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 3, height_ratios=[4, 0.5 + 0.28 * len(names)])
     left, right = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2])
-    for k, name in enumerate(names):
-        left.plot(epochs, state[:, k], drawstyle="steps-mid", label=name, alpha=0.8)
-    left.set(xlabel="epoch", ylabel="synthetic images a batch")
-    left.legend(fontsize=6, ncols=2)
+    place: Any = {"extent": (0.5, len(lines) + 0.5, len(names) - 0.5, -0.5), "interpolation": "none"}
+    counts = left.imshow(state.T, aspect="auto", vmin=0, **place)
+    left.set(xlabel="epoch", title="synthetic images a batch", yticks=range(len(names)))
+    left.set_yticklabels(names, fontsize=6)
+    figure.colorbar(counts, ax=left)
     for line, epoch in zip(lines, epochs, strict=True):
         scores = np.array(line.get("candidate_scores", [line["val_score"]]), dtype=float)
         right.plot(np.full(len(scores), epoch), scores, ".", color="0.6", markersize=4)
@@ -58,7 +59,6 @@ def draw(folder: Path, path: Path) -> None:
     right.legend(fontsize=6)
     for a, action in enumerate(ACTIONS):
         axis = figure.add_subplot(grid[1, a])
-        place: Any = {"extent": (0.5, len(lines) + 0.5, len(names) - 0.5, -0.5), "interpolation": "none"}
         shown = axis.imshow(probs[:, :, a].T, aspect="auto", vmin=0, vmax=2 / 3, cmap="RdBu", **place)
         axis.set(title=f"p({action})", xlabel="epoch", yticks=range(len(names)) if a == 0 else [])
         if a == 0:
