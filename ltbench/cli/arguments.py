@@ -45,6 +45,13 @@ def out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="results folder (runs)")
 
 
+def folder_to_be(folder: Path) -> Path:
+    """The results folder, which need not be there and must not be a file."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"the results folder {folder} is a file; name a folder with --out")
+    return folder
+
+
 def existing(folder: Path) -> Path:
     """The results folder, which must be there."""
     if not folder.is_dir():

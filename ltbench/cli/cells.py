@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ltbench.cli.arguments import Verb, existing, out, overrides, tuned, where
+from ltbench.cli.arguments import Verb, existing, folder_to_be, out, overrides, tuned, where
 from ltbench.errors import UserError
 from ltbench.plugins import plugins
 from ltbench.registry import nearest
@@ -48,6 +48,7 @@ def _run(args: argparse.Namespace) -> int:
     from ltbench.launch import local
 
     changes = overrides(args)
+    folder_to_be(args.out)
     job = local.plan(args.method, args.dataset, args.protocol, args.seed, changes, args.data_root, args.device)
     if args.dry_run:
         print(local.describe(job, args.out))
@@ -96,7 +97,7 @@ def _sweep(args: argparse.Namespace) -> int:
         protocol=args.protocol or (suite.protocol if suite else None),
         seeds=_seeds(args.seeds or (suite.seeds if suite else "0")),
         overrides=overrides(args),
-        out=args.out,
+        out=folder_to_be(args.out),
         data_root=args.data_root,
         device=args.device,
         options=Options(args.workers, args.executor, args.bundle, args.max_jobs, args.slurm),

@@ -98,7 +98,7 @@ def _refuse_unused(args: argparse.Namespace) -> None:
 
 def _leaderboard(args: argparse.Namespace) -> int:
     from ltbench.results.rows import chosen_methods, selected
-    from ltbench.results.store import load_rows
+    from ltbench.results.store import counted, load_rows
     from ltbench.results.tables import HEADLINE, columns, leaderboard
 
     _refuse_unused(args)
@@ -126,26 +126,33 @@ def _leaderboard(args: argparse.Namespace) -> int:
         judged = set(map(id, asked))  # the rest is no row of a table, but may be a landmark beside one
         rows = [*kept, *(row for row in rows if id(row) not in judged)]
     if suite:
-        print(suite_tables.suite_tables(suite, rows, args.dataset, args.protocol, published=args.published, **shared))
+        text = suite_tables.suite_tables(suite, rows, args.dataset, args.protocol, published=args.published, **shared)
     elif args.costs:
         from ltbench.results.costs import cost_card
 
-        print(cost_card(rows, metric, args.dataset, args.protocol, **shared))
+        text = cost_card(rows, metric, args.dataset, args.protocol, **shared)
     elif args.tail:
         from ltbench.results.tail import tail_card
 
-        print(tail_card(rows, args.dataset, args.protocol, **shared))
+        text = tail_card(rows, args.dataset, args.protocol, **shared)
     elif args.gap:
         from ltbench.results.gaps import gap_card
 
-        print(gap_card(rows, metric, args.dataset, args.protocol, **shared))
+        text = gap_card(rows, metric, args.dataset, args.protocol, **shared)
     elif args.ranks:
         from ltbench.results.tail import rank_table
 
-        print(rank_table(rows, metric, args.protocol, **shared))
+        text = rank_table(rows, metric, args.protocol, **shared)
     else:
         options = {"published": args.published, "statistics": args.statistics, "sort": sort, "splits": args.splits}
-        print(leaderboard(rows, args.dataset, metric, protocol=args.protocol, **options, **shared))
+        text = leaderboard(rows, args.dataset, metric, protocol=args.protocol, **options, **shared)
+    print(text, end="" if args.format == "csv" else "\n")
+    if not args.all:
+        hidden = len(selected(rows, args.dataset, args.protocol, None, True)) - len(
+            selected(rows, args.dataset, args.protocol)
+        )
+        if hidden:
+            print(f"{counted(hidden, 'cell')} with overridden options not shown; --all shows them", file=sys.stderr)
     return 0
 
 

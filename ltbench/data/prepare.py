@@ -16,9 +16,11 @@ from ltbench.data.cache import DataWarning
 from ltbench.data.pools import gather_pool
 from ltbench.data.splits import PARTS, crossing_groups
 from ltbench.data.tables import digest
-from ltbench.errors import DataError
+from ltbench.errors import ContractError, DataError
 from ltbench.interfaces.dataset import Dataset, ImagePool, ImageTable, Splits
 from ltbench.metrics.groups import class_groups
+
+SHOT_GROUPS = 'give {"scheme":"rank","sizes":[2,4,2]}, {"scheme":"thresholds","many":100,"few":20} or {"few":[4,5]}'
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,13 @@ def prepare(
         remarks += remark
     if max_train is not None and len(rows) > max_train:
         rows = stratified_subset(table.labels, rows, max_train, len(names), split_seed)
+    if split_seed and not shuffle_labels and len(rows) == len(splits.train):
+        first = dataset.split(table, scheme, 0)
+        if all(np.array_equal(getattr(splits, part), getattr(first, part)) for part in PARTS):
+            raise DataError(
+                f"protocol.split_seed={split_seed} changes nothing: split {scheme!r} fixes the parts, and no training "
+                "image is left out by chance; leave it out, or its cells would count as those of another split"
+            )
     counts = np.bincount(table.labels[rows], minlength=len(names)).astype(np.int64)
     for k in np.flatnonzero(counts == 0):
         raise DataError(
@@ -109,7 +118,10 @@ def prepare(
         train, held_out = _shuffled(train, rng), _shuffled(held_out, rng)
         counts = np.bincount(train.labels, minlength=len(names)).astype(np.int64)
         remarks.append("labels of the training and validation parts are shuffled: a control, not a result")
-    class_groups(counts, len(names), dataset.shot_groups)  # refuses groups that do not fit before anything is trained
+    try:
+        class_groups(counts, len(names), dataset.shot_groups)
+    except ContractError as error:
+        raise DataError(f"dataset.shot_groups does not fit: {error}; {SHOT_GROUPS}") from None
     parts = [splits.train, splits.val, splits.test] if scheme.startswith("file:") else []
     pixels = np.array([table.content]) if table.content else table.images
     return Prepared(

@@ -131,7 +131,7 @@ def open_tree(path: Path) -> Tree:
     if path.is_file() and zipfile.is_zipfile(path):
         return ZipTree(path)
     what = "does not exist" if not path.exists() else "is neither a folder nor a ZIP archive"
-    raise DataError(f"{path} {what}; give the publisher's folder or ZIP file")
+    raise DataError(f"{path} {what}; give the folder or ZIP file of the images")
 
 
 def _hidden(name: str) -> bool:

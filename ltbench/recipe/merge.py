@@ -152,7 +152,9 @@ def _split_overrides(overrides: Mapping[str, Any], protocol: Mapping[str, Any]) 
             raise UnknownName(f"unknown key {key!r} in --set.{close} Keys begin with: {heads}")
     for key in parts["protocol"]:
         if key.partition(".")[0] not in protocol:
-            raise UnknownName(f"a protocol has no field {key!r}.{nearest(key, list(protocol))}")
+            inner = [f" Did you mean protocol.{name}?" for name in flatten(protocol) if name.endswith(f".{key}")]
+            close = (inner or [nearest(key, list(protocol))])[0]
+            raise UnknownName(f"a protocol has no field {key!r}.{close} It has: {', '.join(sorted(protocol))}")
     return parts
 
 

@@ -36,6 +36,9 @@ def pack(root: Path | str, out: Path | str, *, part_size: float | None = None) -
         raise UserError(f"no finished cell below {root}; run one first, or see: ltbench status --out {root}")
     parts = _parts(cells, None if part_size is None else int(part_size * MIB))
     paths = [out if index == 1 else _numbered(out, index) for index in range(1, len(parts) + 1)]
+    for path in paths:
+        if path.is_file() and not tarfile.is_tarfile(path):
+            raise UserError(f"{path} is there and is no archive; name another file with --out")
     for path, members in zip(paths, parts, strict=True):
         atomic_write(path, lambda file, members=members, path=path: _write(file, members, path))  # type: ignore[misc]
     return paths

@@ -116,7 +116,11 @@ def known(kind: str, name: str, names: Iterable[Any]) -> None:
         close = difflib.get_close_matches(name, there, n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         error = UnknownName if kind == "metric" else UserError
-        raise error(f"no stored result has the {kind} {name!r}.{hint} There are: {', '.join(there[:12])}")
+        raise error(f"no stored result has the {kind} {name!r}.{hint} There are: {_listed(there)}")
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def word(value: Any) -> str:

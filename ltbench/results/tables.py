@@ -22,6 +22,7 @@ from ltbench.results.rows import (
     newest,
     numbers,
     selected,
+    word,
 )
 from ltbench.results.store import counted
 from ltbench.results.words import (
@@ -142,9 +143,11 @@ def aggregate(cells: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> dict[
     record: dict[str, Any] = dict(zip(CONDITIONS, conditions(first), strict=True))
     seeds = sorted(cell["seed"] for cell in cells)
     record |= {"method": first["method"], "seeds": len(cells), "seed_list": " ".join(map(str, seeds))}
-    by_split = grouped(cells, lambda cell: cell.get("split_seed") or 0).values()
+    by_split = grouped(cells, lambda cell: cell.get("split_seed") or 0)
+    if len(by_split) > 1:
+        record["split_seed"] = " ".join(map(word, sorted(by_split)))
     for name in shown:
-        mean = means.fmean(means.fmean(numbers(part, name)) for part in by_split)
+        mean = means.fmean(means.fmean(numbers(part, name)) for part in by_split.values())
         record |= {f"{name}_mean": mean, f"{name}_sd": deviation(numbers(cells, name))}
     seconds = [value for value in numbers(cells, SECONDS) if not math.isnan(value)]
     record[SECONDS] = means.fmean(seconds) if seconds else math.nan
@@ -212,6 +215,14 @@ def _table(
     header += ["published", "difference"] if published else []
     if len(split_seeds) > 1:
         note(notes, SPLITS)
+        runs = grouped(latest, lambda row: row["method"])
+        part = [
+            name
+            for name, cells in runs.items()
+            if len({cell.get("split_seed") or 0 for cell in cells}) < len(split_seeds)
+        ]
+        if part:
+            note(notes, f"not on all of these splits: {', '.join(part)}")
         header[header.index("seeds")] = "runs"
     title = table_title(records[0], split_seeds)
     title += "" if is_fraction(metric) else f" but for {metric}"

@@ -121,7 +121,7 @@ def _card(latest: Sequence[Mapping[str, Any]]) -> Table | None:
         return None
     names, n = read[0][1].names, read[0][1].n
     records, rows, notes = list[dict[str, Any]](), list[list[str]](), list[str]()
-    for method, pairs in grouped(read, lambda pair: pair[0]["method"]).items():
+    for pairs in grouped(read, lambda pair: pair[0]["method"]).values():
         cells, found = zip(*pairs, strict=True)
         recall = np.mean([tail.recall for tail in found], axis=0)
         low, high = jeffreys(np.clip(np.nan_to_num(recall) * n, 0, n), n)
@@ -130,7 +130,8 @@ def _card(latest: Sequence[Mapping[str, Any]]) -> Table | None:
         alike = int((recall == recall[worst]).sum())
         worst_name = names[worst] if alike == 1 else f"{alike} classes"
         records.append(
-            {"dataset": cells[0]["dataset"], "method": method, "seeds": len(cells), "worst": names[worst]}
+            aggregate(cells, ())
+            | {"worst": names[worst]}
             | means
             | {f"{name}_{key}": float(x[k]) for k, name in enumerate(names) for key, x in _parts(recall, low, high, n)}
         )
@@ -170,7 +171,7 @@ def _ranks(group: RankGroup, metric: str) -> Table:
     title = f"mean ranks by {metric}, protocol {group.heading}, {counted(len(group.tables), 'data set')}"
     header, notes = ["method", "mean rank", "", "seeds"], list[str]()
     if len(complete) < 2:
-        return Table(title, header, [], [], ["fewer than two methods have all data sets", *group.titles])
+        return Table(title, header, [], [], ["fewer than two methods have all data sets:", *group.titles])
     found = average_ranks(scores, higher_is_better=higher_is_better(metric))
     rows, records = [], []
     for i in np.argsort(found.ranks, kind="stable"):

@@ -13,7 +13,8 @@ class Folder(FolderDataset):
     """Class folders, PART/CLASS folders, or labels.csv in the folder or ZIP file `path`; classes as found there.
 
     channels: 3 or 1. group_columns: comma-separated columns of labels.csv that tie images together. shot_groups: many,
-    medium and few as in `ltbench.metrics.class_groups`, for example {"scheme": "rank", "sizes": [2, 4, 2]}.
+    medium and few as in `ltbench.metrics.class_groups`, for example {"scheme": "rank", "sizes": [2, 4, 2]}, or lists
+    of class names.
     """
 
     name = "folder"
@@ -31,15 +32,26 @@ class Folder(FolderDataset):
     ) -> None:
         self.path = Path(path).expanduser()
         self.channels = channels
-        self.shot_groups = shot_groups or None
         self.group_columns = tuple(column.strip() for column in group_columns.split(",") if column.strip())
         listing = read_layout(self.path)
         self.classes = class_order(listing)
+        self.shot_groups = _indices(shot_groups, self.classes)
         if "split" in listing.columns:
             self.scheme = "official"
 
     def places(self, root: Path) -> tuple[Path, ...]:
         return (self.path,)
+
+
+def _indices(shot_groups: Any, classes: tuple[str, ...]) -> Any:
+    """Lists of class names as indices; all else as it is, None where it is empty."""
+    if not isinstance(shot_groups, dict):
+        return shot_groups or None
+    index = {name: k for k, name in enumerate(classes)}
+    return {
+        group: [index.get(v, v) if isinstance(v, str) else v for v in given] if isinstance(given, list) else given
+        for group, given in shot_groups.items()
+    } or None
 
 
 def class_order(listing: Listing) -> tuple[str, ...]:

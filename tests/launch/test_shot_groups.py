@@ -59,11 +59,17 @@ def test_own_groups_reach_metrics_tables_and_proof(folder, tmp_path, capsys):
         ({"scheme": "rank", "sizes": [2, 4, 2]}, "sum to 3 classes"),
         ("lt9", "unknown class groups 'lt9'"),
         ({"few": [3]}, "each class of 0..2"),
+        ({"few": ["z"]}, "dataset.shot_groups does not fit: class groups are told by lists of whole numbers"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused_before_anything_is_trained(folder, tmp_path, capsys, groups, words):
     assert run(folder, tmp_path, groups) != 0
     assert words in capsys.readouterr().err and not list((tmp_path / "runs").rglob("result.json"))
+
+
+def test_lists_may_name_classes(folder):
+    _, made = resolve("ce", f"folder:{folder}", "quick", 0, {"dataset.shot_groups": {"many": ["c", "a"], "few": ["b"]}})
+    assert made.shot_groups == {"many": [2, 0], "few": [1]}
 
 
 def test_groups_join_the_recipe_only_where_they_are_given_and_the_name_as_a_hash(folder, tmp_path):

@@ -49,6 +49,16 @@ def test_a_cell_without_history_has_a_gap_and_no_number_of_looks(tmp_path, cell)
     assert row["gap_mean"] == 0 and row["looks"] is None
 
 
+def test_cells_behind_all_are_counted(tmp_path, cell, capsys):
+    cell("ce")
+    cell("sqrt", cell={"standard": False})
+    assert main(["leaderboard", "--out", str(tmp_path)]) == 0
+    assert "1 cell with overridden options not shown; --all shows them" in capsys.readouterr().err
+    assert main(["leaderboard", "--all", "--format", "csv", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "" and shown.out.count("\n") == 3
+
+
 def test_a_metric_of_the_test_part_alone_is_refused(tmp_path, cell, capsys):
     cell("ce")
     with pytest.raises(UnknownName, match=r"has the metric 'val\.generation\.n'"):

@@ -343,6 +343,15 @@ def test_what_holds_no_cell_is_told_apart(two, tmp_path):
         assert "\n" not in str(raised.value)
 
 
+def test_pack_writes_over_archives_alone(two, tmp_path):
+    other = tmp_path / "notes.tar"
+    other.write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.tar is there and is no archive"):
+        pack(two, other)
+    assert other.read_text() == "mine"
+    assert pack(two, tmp_path / "a.tar") == pack(two, tmp_path / "a.tar")
+
+
 def test_nothing_to_pack(tmp_path):
     with pytest.raises(UserError, match="no finished cell"):
         pack(tmp_path, tmp_path / "x.tar")

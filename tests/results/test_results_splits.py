@@ -49,6 +49,7 @@ def test_means_over_splits_of_means_over_seeds(tmp_path, runs):
     assert of_ce["macro_f1_mean"] == pytest.approx(mean) and of_ce["seeds"] == 3
     assert any(note.startswith("runs: of all splits") for note in found.notes)
     assert any("images, seeds and splits" in note for note in found.notes)
+    assert "not on all of these splits: sqrt" in found.notes and of_ce["split_seed"] == "0 1"
 
 
 def test_the_interval_is_that_of_the_hierarchical_draws(tmp_path, runs):
