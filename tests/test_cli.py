@@ -76,6 +76,7 @@ def test_dry_run_shows_every_value_with_its_origin(cli, tmp_path):
         (["--protocol", "quik"], "unknown protocol 'quik'. Did you mean quick"),
         (["--method", "focal", "--set", "loss.gama=2"], "loss 'focal' has no option 'gama'. Did you mean gamma"),
         (["--set", "protocol.epoch=2"], "a protocol has no field 'epoch'. Did you mean epochs"),
+        (["--set", "protocol.split_seed=1"], "protocol.split_seed=1 changes nothing for ce on digits-lt"),
         (
             ["--set", "protocol.lr=1"],
             "a protocol has no field 'lr'. Did you mean protocol.optimizer.lr? It has: augment",

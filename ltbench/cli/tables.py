@@ -147,11 +147,10 @@ def _leaderboard(args: argparse.Namespace) -> int:
         options = {"published": args.published, "statistics": args.statistics, "sort": sort, "splits": args.splits}
         text = leaderboard(rows, args.dataset, metric, protocol=args.protocol, **options, **shared)
     print(text, end="" if args.format == "csv" else "\n")
-    if not args.all:
-        hidden = len(selected(rows, args.dataset, args.protocol, None, True)) - len(
-            selected(rows, args.dataset, args.protocol)
-        )
-        if hidden:
+    if not args.all and not suite and args.budget is None:
+        shown = len(selected(rows, args.dataset, args.protocol))
+        hidden = len(selected(rows, args.dataset, args.protocol, None, True)) - shown
+        if hidden and shown:
             print(f"{counted(hidden, 'cell')} with overridden options not shown; --all shows them", file=sys.stderr)
     return 0
 

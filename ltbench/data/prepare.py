@@ -30,7 +30,7 @@ class Prepared:
     held_out: the validation images uncropped, as the training images are.
     train_counts: int64 (C,) after all cuts. splits: rows of the whole table before the cuts. content: hash of images,
     labels and ids (and of the parts, where a file names them). pool: gathers images without labels. shot_groups: the
-    data set's own many, medium and few.
+    data set's own many, medium and few. idle_seed: the split's seed is not 0, and 0 would give the same data.
     """
 
     train: ImageTable
@@ -44,6 +44,7 @@ class Prepared:
     warnings: tuple[str, ...]
     pool: Callable[[Sequence[str]], ImagePool]
     shot_groups: Any = None
+    idle_seed: bool = False
 
     @property
     def parts(self) -> dict[str, ImageTable]:
@@ -99,13 +100,7 @@ def prepare(
         remarks += remark
     if max_train is not None and len(rows) > max_train:
         rows = stratified_subset(table.labels, rows, max_train, len(names), split_seed)
-    if split_seed and not shuffle_labels and len(rows) == len(splits.train):
-        first = dataset.split(table, scheme, 0)
-        if all(np.array_equal(getattr(splits, part), getattr(first, part)) for part in PARTS):
-            raise DataError(
-                f"protocol.split_seed={split_seed} changes nothing: split {scheme!r} fixes the parts, and no training "
-                "image is left out by chance; leave it out, or its cells would count as those of another split"
-            )
+    uncut = len(rows) == len(splits.train) and not shuffle_labels
     counts = np.bincount(table.labels[rows], minlength=len(names)).astype(np.int64)
     for k in np.flatnonzero(counts == 0):
         raise DataError(
@@ -136,7 +131,17 @@ def prepare(
         warnings=(*remarks, *splits.notes),
         pool=partial(gather_pool, dataset=dataset, table=table, splits=splits, root=root, size=stored_size),
         shot_groups=dataset.shot_groups,
+        idle_seed=bool(split_seed) and uncut and _alike(splits, dataset, table),
     )
+
+
+def _alike(splits: Splits, dataset: Dataset, table: ImageTable) -> bool:
+    """Whether seed 0 gives the same parts."""
+    try:
+        first = dataset.split(table, splits.scheme, 0)
+    except DataError:
+        return False
+    return all(np.array_equal(getattr(splits, part), getattr(first, part)) for part in PARTS)
 
 
 def check_table(table: ImageTable, names: tuple[str, ...]) -> None:

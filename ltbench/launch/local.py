@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltbench.cell import Cell
-from ltbench.errors import Busy, CheckpointError, LtbenchError
+from ltbench.errors import Busy, CheckpointError, LtbenchError, UserError
 from ltbench.plugins import plugins
 from ltbench.recipe import Draft, resolve
 from ltbench.results.files import FULL, atomic_write, to_json, write_error
@@ -77,6 +77,12 @@ def gather(
     """Resolve a method, or a bare recipe, and load the data, without a look at how its parts fit."""
     draft, source = resolve(method, dataset, chosen_protocol(protocol, overrides, device), seed, overrides)
     data = load_data(source, draft.recipe, data_root)
+    fields = draft.recipe["protocol"]
+    if data.idle_seed and not draft.recipe["generator"]:  # whose fit the seed of the split draws
+        raise UserError(
+            f"protocol.split_seed={fields['split_seed']} changes nothing for {draft.method} on {draft.dataset}: split "
+            f"{fields['split']!r} gives the same parts for every seed; leave it out, or the cell would count as another"
+        )
     return Job(draft, draft.freeze(n_train=len(data.train), content=data.content), data, [])
 
 

@@ -90,14 +90,18 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
 
     Each p is multiplied by the number of methods but one, so that the rows "1=" hold the truly best method with 95 %
     though the first row was chosen by its result (multiple comparisons with the best, Hsu 1984, by Bonferroni).
-    latest: one row per method, split seed and seed. Methods are paired by both on the same images. A method whose
-    predictions cannot be read, or are of other images, has no interval.
+    latest: one row per method, split seed and seed. Methods are paired by both on the same images, with the first that
+    has all splits. A method whose predictions cannot be read, or are of other images, has no interval.
     """
     if metric not in COUNTED and metric not in OF_PROBS and metric not in GROUPS:
         return {}
     resamples = max(RESAMPLES, RESAMPLES_EACH * len(methods))  # one seed's p is at least 2 / resamples
     runs = _read(latest, metric, methods, resamples)
-    rng, best = np.random.default_rng(0), next((m for m in methods if m in runs and _defined(runs[m])), "")
+    rng, most = (
+        np.random.default_rng(0),
+        max((len(found.parts) for found in runs.values() if _defined(found)), default=0),
+    )
+    best = next((m for m in methods if m in runs and _defined(runs[m]) and len(runs[m].parts) == most), "")
     found, p_values = {}, []
     for index, method in enumerate(methods):
         mine = runs.get(method)
@@ -131,7 +135,9 @@ def standing_notes(found: Mapping[str, Standing], metric: str, splits: bool = Fa
         f"paired test over {over}, 5 % for all rows together"
     ]
     if any(standing.rank == UNKNOWN for standing in found.values()):
-        notes.append("?: has no seed, or no readable predictions of the same images, to be paired with the first row")
+        notes.append(
+            "?: has no seed, no readable predictions of the same images, or other splits: not paired with the first row"
+        )
     if any(standing.rank == "" for standing in found.values()):
         notes.append("n/a: the metric is undefined there, for example for a group in which the data set has no class")
     notes += few_images(min((standing.smallest for standing in found.values() if standing.smallest), default=0))
@@ -152,15 +158,18 @@ def few_images(least: int) -> list[str]:
 def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str], resamples: int) -> dict[str, _Runs]:
     """The runs of every method that can be read on the images of the first, on all its splits."""
     parts: dict[str, dict[int, _Part]] = defaultdict(dict)
+    seen: dict[bytes, int] = {}  # the same test images get the same weights, others get others
     for split, rows in sorted(grouped(latest, lambda row: row.get("split_seed") or 0).items()):
-        for method, part in _split(rows, metric, methods, resamples).items():
+        for method, part in _split(rows, metric, methods, resamples, seen).items():
             parts[method][split] = part
     wanted = grouped(latest, lambda row: row["method"])
     runs = {method: _Runs(found) for method, found in parts.items()}
     return {method: found for method, found in runs.items() if len(found.cells) == len(wanted[method])}
 
 
-def _split(rows: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str], resamples: int) -> dict[str, _Part]:
+def _split(
+    rows: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str], resamples: int, seen: dict[bytes, int]
+) -> dict[str, _Part]:
     """The runs on one split by method, all on the same resampled images."""
     found: dict[str, tuple[tuple[int, ...], list[np.ndarray]]] = {}
     first: tuple[np.ndarray, ...] | None = None
@@ -186,7 +195,8 @@ def _split(rows: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str
     y_true = first[1]
     value = _metric(metric, data, y_true, int(first[2][1]))
     whole, parts = np.ones((1, len(y_true)), dtype=np.float32), defaultdict(list)
-    for weights in weight_blocks(len(y_true), resamples, np.random.default_rng(0)):
+    rng = np.random.default_rng(seen.setdefault(first[0].tobytes(), len(seen)))
+    for weights in weight_blocks(len(y_true), resamples, rng):
         for method, (_, kept) in found.items():
             parts[method].append(np.stack([value(answers, weights) for answers in kept]))
     smallest = int(np.unique(y_true, return_counts=True)[1].min(initial=len(y_true)))
@@ -228,7 +238,9 @@ def _alone(first: _Runs, other: _Runs) -> str:
 
 
 def _paired_p(first: _Runs, other: _Runs, rng: np.random.Generator) -> float:
-    gaps = {split: _gap(first.parts[split], part) for split, part in other.parts.items() if split in first.parts}
+    if set(first.parts) != set(other.parts):
+        return float("nan")  # means over other splits are in no order
+    gaps = {split: _gap(first.parts[split], part) for split, part in other.parts.items()}
     gaps = {split: gap for split, gap in gaps.items() if gap.seeds}
     return bootstrap_p(_Runs(gaps).draws(rng)) if gaps else float("nan")
 

@@ -14,6 +14,7 @@ from ltbench.results.render import Table, render
 from ltbench.results.rows import (
     CONDITIONS,
     FACTS,
+    age,
     as_rows,
     comparable,
     conditions,
@@ -122,7 +123,8 @@ def released(results: Rows, table: Sequence[Mapping[str, Any]]) -> dict[str, lis
 
     protocol = table[0]["protocol"] + RELEASED
     rows = [row for row in as_rows(results) if row["protocol"] == protocol and alike(row) == alike(table[0])]
-    return grouped(newest(rows), lambda row: row["method"])
+    latest = [max(cells, key=age) for cells in grouped(rows, lambda row: (row["method"], row["seed"])).values()]
+    return grouped(latest, lambda row: row["method"])
 
 
 def row_table(result: Result, results: Rows) -> str:
