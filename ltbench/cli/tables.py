@@ -6,10 +6,13 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltbench.cli.arguments import FORMATS, Verb, existing, out
 from ltbench.errors import UserError
+
+if TYPE_CHECKING:
+    from ltbench.results.tables import Card
 
 COSTS = ("device_seconds", "peak_memory_bytes", "device")
 # What a view of the leaderboard does not use, and why.
@@ -99,7 +102,7 @@ def _refuse_unused(args: argparse.Namespace) -> None:
 def _leaderboard(args: argparse.Namespace) -> int:
     from ltbench.results.rows import chosen_methods, selected
     from ltbench.results.store import counted, load_rows
-    from ltbench.results.tables import HEADLINE, columns, leaderboard
+    from ltbench.results.tables import HEADLINE, cards, columns, leaderboard
 
     _refuse_unused(args)
     metric, sort = args.metric or HEADLINE[0], args.sort or "metric"
@@ -111,7 +114,8 @@ def _leaderboard(args: argparse.Namespace) -> int:
 
         suite = suites.load(args.suite)
         wanted = suite_tables.columns(suite)
-    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *COSTS, *([f"val.{metric}"] if args.gap else [])])
+    card, also = _card(args), [f"val.{metric}"] if args.gap else []
+    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *COSTS, *also])
     shared = {"include_renamed": args.all, "fmt": args.format}
     if args.methods:
         rows = chosen_methods(rows, args.methods)
@@ -127,18 +131,8 @@ def _leaderboard(args: argparse.Namespace) -> int:
         rows = [*kept, *(row for row in rows if id(row) not in judged)]
     if suite:
         text = suite_tables.suite_tables(suite, rows, args.dataset, args.protocol, published=args.published, **shared)
-    elif args.costs:
-        from ltbench.results.costs import cost_card
-
-        text = cost_card(rows, metric, args.dataset, args.protocol, **shared)
-    elif args.tail:
-        from ltbench.results.tail import tail_card
-
-        text = tail_card(rows, args.dataset, args.protocol, **shared)
-    elif args.gap:
-        from ltbench.results.gaps import gap_card
-
-        text = gap_card(rows, metric, args.dataset, args.protocol, **shared)
+    elif card:
+        text = cards(card, rows, metric, args.dataset, args.protocol, also=also, **shared)
     elif args.ranks:
         from ltbench.results.tail import rank_table
 
@@ -153,6 +147,23 @@ def _leaderboard(args: argparse.Namespace) -> int:
         if hidden and shown:
             print(f"{counted(hidden, 'cell')} with overridden options not shown; --all shows them", file=sys.stderr)
     return 0
+
+
+def _card(args: argparse.Namespace) -> Card | None:
+    """The card that was asked for."""
+    if args.costs:
+        from ltbench.results.costs import cost_card
+
+        return cost_card
+    if args.tail:
+        from ltbench.results.tail import tail_card
+
+        return tail_card
+    if args.gap:
+        from ltbench.results.gaps import gap_card
+
+        return gap_card
+    return None
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ltbench.errors import UserError
 from ltbench.metrics.ranking import pareto_front
 from ltbench.results.record import read_result
-from ltbench.results.render import Table, render
-from ltbench.results.rows import as_rows, comparable, conditions, grouped, newest, numbers, selected
+from ltbench.results.render import Table
+from ltbench.results.rows import as_rows, conditions, grouped, newest, numbers
 from ltbench.results.tables import aggregate
 from ltbench.results.words import higher_is_better, marked, note, printed, table_title
 
@@ -74,21 +74,8 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (*conditions(row), row["method"])
 
 
-def cost_card(
-    results: Rows,
-    metric: str = "macro_f1",
-    dataset: str | None = None,
-    protocol: str | None = None,
-    *,
-    include_renamed: bool = False,
-    fmt: str = "table",
-) -> str:
-    """One table per comparable group, cheapest first: quality, device-seconds by part, memory, and the Pareto front."""
-    rows = selected(results, dataset, protocol, metric, include_renamed)
-    return render([_card(newest(group), metric) for group in comparable(rows)], fmt)
-
-
-def _card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
+def cost_card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
+    """Quality, device-seconds by part, memory and the Pareto front of the newest cells of a group, cheapest first."""
     records = [_record(cells, metric) for cells in grouped(latest, lambda row: row["method"]).values()]
     records.sort(key=lambda r: (math.isnan(r["device_seconds"]), r["device_seconds"], r["method"]))
     sign = 1 if higher_is_better(metric) else -1

@@ -8,38 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ltbench.results.record import Result
-from ltbench.results.render import Table, render
-from ltbench.results.rows import comparable, deviation, grouped, newest, numbers, selected
+from ltbench.results.render import Table
+from ltbench.results.rows import deviation, grouped, numbers
 from ltbench.results.store import usable
 from ltbench.results.tables import aggregate
 from ltbench.results.words import marked, note, number, printed, table_title
 
 if TYPE_CHECKING:
-    from ltbench.results.rows import Rows
+    pass
 
 NOTES = (
     "gap: validation minus test, mean ± sd over seeds. Both parts hold other images, and what one is harder than the "
     "other is in every row: compare rows",
     "looks: validation scores among which weights were chosen, epochs and candidates of one stage, mean over seeds",
 )
-
-
-def gap_card(
-    results: Rows,
-    metric: str = "macro_f1",
-    dataset: str | None = None,
-    protocol: str | None = None,
-    *,
-    include_renamed: bool = False,
-    fmt: str = "table",
-) -> str:
-    """One table per comparable group, the largest gap first: validation, test, their difference, number of looks.
-
-    Raises UserError for a data set or protocol that no cell has, UnknownName for a metric that is not of both parts.
-    """
-    rows = selected(results, dataset, protocol, metric, include_renamed)
-    selected(rows, metric=f"val.{metric}", include_renamed=include_renamed)
-    return render([_card(newest(group), metric) for group in comparable(rows)], fmt)
 
 
 def looks(result: Result) -> float:
@@ -50,7 +32,8 @@ def looks(result: Result) -> float:
     return float(sum(map(math.isfinite, scores))) or math.nan
 
 
-def _card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
+def gap_card(latest: Sequence[Mapping[str, Any]], metric: str) -> Table:
+    """Validation, test, their difference and the number of looks of the newest cells of a group, largest gap first."""
     records = [_record(cells, metric) for cells in grouped(latest, lambda row: row["method"]).values()]
     records.sort(key=lambda r: (math.isnan(r["gap_mean"]), -r["gap_mean"], r["method"]))
     notes, lines = list[str](), list[list[str]]()

@@ -94,9 +94,15 @@ def selected(
         if value is not None and rows:
             known(column, value, (row[column] for row in rows))
             rows = [row for row in rows if row[column] == value]
-    if metric is not None and rows and not any(isinstance(row.get(metric), float) for row in rows):
-        known("metric", metric, {name for row in rows for name, value in row.items() if isinstance(value, float)})
+    if metric is not None:
+        measured(rows, metric)
     return rows if include_renamed else [row for row in rows if row["standard"]]
+
+
+def measured(rows: Sequence[Mapping[str, Any]], metric: str) -> None:
+    """UnknownName for a metric that none of these rows has."""
+    if rows and not any(isinstance(row.get(metric), float) for row in rows):
+        known("metric", metric, {name for row in rows for name, value in row.items() if isinstance(value, float)})
 
 
 def numbers(cells: Iterable[Mapping[str, Any]], column: str) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics as means
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ltbench.results.rows import (
     conditions,
     deviation,
     grouped,
+    measured,
     newest,
     numbers,
     selected,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ltbench.results.rows import Rows
     from ltbench.results.standing import Standing
 
+Card = Callable[[Sequence[Mapping[str, Any]], str], Table | None]
 SECONDS = "seconds"
 MOST_CELLS = 500  # whose predictions are read unasked
 RELEASED = "-as-released"
@@ -102,6 +104,29 @@ def tables(
     everything = as_rows(results) if published else ()
     groups = comparable(rows, splits)
     return _told_apart([_table(group, metric, published, statistics, everything, sort) for group in groups])
+
+
+def cards(
+    card: Card,
+    results: Rows,
+    metric: str = HEADLINE[0],
+    dataset: str | None = None,
+    protocol: str | None = None,
+    *,
+    also: Sequence[str] = (),
+    include_renamed: bool = False,
+    fmt: str = "table",
+) -> str:
+    """A card of every comparable group: `cost_card`, `gap_card` or `tail_card` of its newest cells.
+
+    also: other columns that the card needs. Raises UserError for a data set or protocol that no cell has, UnknownName
+    for such a column or format.
+    """
+    rows = selected(results, dataset, protocol, metric, include_renamed)
+    for column in also:
+        measured(rows, column)
+    found = [card(newest(group), metric) for group in comparable(rows)]
+    return render([table for table in found if table], fmt)
 
 
 def _told_apart(found: list[Table]) -> list[Table]:

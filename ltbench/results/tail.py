@@ -62,19 +62,6 @@ class RankGroup:
         return methods, np.array([[scores[m] for m in methods] for scores in means])
 
 
-def tail_card(
-    results: Rows,
-    dataset: str | None = None,
-    protocol: str | None = None,
-    *,
-    include_renamed: bool = False,
-    fmt: str = "table",
-) -> str:
-    """One table per comparable group: recall of each class with a 95 % Jeffreys interval, worst class, groups, ECE."""
-    kept = selected(results, dataset, protocol, None, include_renamed)
-    return render([card for group in comparable(kept) if (card := _card(newest(group)))], fmt)
-
-
 def rank_table(
     results: Rows,
     metric: str = "macro_f1",
@@ -114,8 +101,8 @@ def _tail(result: Result) -> _Tail:
     return _Tail(names, recall, n, means, result.data["data"].get("shot_groups") is not None)
 
 
-def _card(latest: Sequence[Mapping[str, Any]]) -> Table | None:
-    """None where no cell can be used."""
+def tail_card(latest: Sequence[Mapping[str, Any]], _metric: str = "") -> Table | None:
+    """Recall of each class with a 95 % Jeffreys interval, worst class, groups, ECE; None where no cell can be used."""
     read = [(cell, found) for cell in latest if (found := usable(cell["folder"], _tail))]
     if not read:
         return None

@@ -19,7 +19,7 @@ from ltbench.report.collect import collect
 from ltbench.results import load_results
 from ltbench.results.costs import PARTS, cost_card, part_of, within_budget
 from ltbench.results.store import load_rows
-from ltbench.results.tables import tables
+from ltbench.results.tables import cards, tables
 
 values = st.floats(0, 3).map(lambda x: round(x, 1))
 
@@ -72,7 +72,7 @@ def store(tmp_path, cell):
 
 
 def test_parts_are_means_over_seeds_and_add_up(store) -> None:
-    (table,) = json.loads(cost_card(load_results(store), fmt="json"))
+    (table,) = json.loads(cards(cost_card, load_results(store), fmt="json"))
     rows = {row["method"]: row for row in table["rows"]}
     assert [row["method"] for row in table["rows"]] == ["ce", "iois", "slow"]
     assert rows["ce"]["training"] == 10.5 and rows["ce"]["evaluation"] == 1.0
@@ -84,7 +84,7 @@ def test_parts_are_means_over_seeds_and_add_up(store) -> None:
 
 def test_tuning_and_unknown_phases_are_no_evaluation(tmp_path, cell) -> None:
     cell("ce", record=spent(train=10.0, tuning=40.0, something=3.0, test=1.0))
-    (table,) = json.loads(cost_card(load_results(tmp_path), fmt="json"))
+    (table,) = json.loads(cards(cost_card, load_results(tmp_path), fmt="json"))
     assert {part: table["rows"][0][part] for part in PARTS if table["rows"][0][part]} == {
         "training": 10.0,
         "evaluation": 1.0,
@@ -96,11 +96,11 @@ def test_tuning_and_unknown_phases_are_no_evaluation(tmp_path, cell) -> None:
 def test_cost_of_foreign_predictions_is_unknown(store, cell, capsys) -> None:
     theirs = cell("theirs", 0, skill=3.0, cell={"external": True}, record={"cost": {}})
     assert math.isnan(theirs.row()["device_seconds"])
-    (table,) = json.loads(cost_card(load_results(store), fmt="json"))
+    (table,) = json.loads(cards(cost_card, load_results(store), fmt="json"))
     last = table["rows"][-1]
     assert last["method"] == "theirs" and not last["front"]
     assert {last[name] for name in ("device_seconds", *PARTS)} == {None}
-    assert "theirs (external)" in cost_card(load_results(store))
+    assert "theirs (external)" in cards(cost_card, load_results(store))
     assert main(["leaderboard", "--out", str(store), "--budget", "1000"]) == 0
     seen = capsys.readouterr()
     assert "theirs" not in seen.out and "left out by --budget 1000: theirs" in seen.err
@@ -115,7 +115,7 @@ def test_cost_of_foreign_predictions_is_unknown(store, cell, capsys) -> None:
 def test_the_cost_card_marks_its_methods(tmp_path, cell) -> None:
     cell("a", data={"validation_is_test": True})
     cell("b", cell={"assumed": True})
-    text = cost_card(load_results(tmp_path))
+    text = cards(cost_card, load_results(tmp_path))
     assert "a †" in text and "b (assumed)" in text and "† the validation part is the test part" in text
 
 

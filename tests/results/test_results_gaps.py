@@ -13,6 +13,7 @@ from ltbench.errors import UnknownName
 from ltbench.results import load_results, read_result
 from ltbench.results.files import atomic_write
 from ltbench.results.gaps import gap_card, looks
+from ltbench.results.tables import cards
 
 
 def scored(root, cell, method, seed, gap, history):
@@ -31,13 +32,13 @@ def test_the_gap_of_each_method_with_its_spread_and_the_number_of_looks(tmp_path
     for seed, gap in enumerate((0.02, 0.04, 0.09)):
         scored(tmp_path, cell, "rl", seed, gap, searched)
         scored(tmp_path, cell, "ce", seed, -gap, plain)
-    table = json.loads(gap_card(load_results(tmp_path), fmt="json"))[0]
+    table = json.loads(cards(gap_card, load_results(tmp_path), fmt="json"))[0]
     found = {row["method"]: row for row in table["rows"]}
     assert [row["method"] for row in table["rows"]] == ["rl", "ce"]
     assert found["rl"]["gap_mean"] == pytest.approx(0.05) and found["ce"]["gap_mean"] == pytest.approx(-0.05)
     assert found["rl"]["gap_sd"] == pytest.approx(statistics.stdev([0.02, 0.04, 0.09]))
     assert (found["rl"]["looks"], found["ce"]["looks"]) == (8, 4)
-    text = gap_card(load_results(tmp_path))
+    text = cards(gap_card, load_results(tmp_path))
     assert "+5.00 ± 3.61" in text and "-5.00 ± 3.61" in text and "compare rows" in text
 
 
@@ -45,7 +46,7 @@ def test_a_cell_without_history_has_a_gap_and_no_number_of_looks(tmp_path, cell)
     made = cell("ce")
     (made.folder / "history.jsonl").unlink()
     assert np.isnan(looks(read_result(made.folder)))
-    row = json.loads(gap_card(load_results(tmp_path), fmt="json"))[0]["rows"][0]
+    row = json.loads(cards(gap_card, load_results(tmp_path), fmt="json"))[0]["rows"][0]
     assert row["gap_mean"] == 0 and row["looks"] is None
 
 
@@ -62,7 +63,7 @@ def test_cells_behind_all_are_counted(tmp_path, cell, capsys):
 def test_a_metric_of_the_test_part_alone_is_refused(tmp_path, cell, capsys):
     cell("ce")
     with pytest.raises(UnknownName, match=r"has the metric 'val\.generation\.n'"):
-        gap_card(load_results(tmp_path), "generation.n")
+        cards(gap_card, load_results(tmp_path), "generation.n", also=["val.generation.n"])
     assert main(["leaderboard", "--gap", "--sort", "seconds", "--out", str(tmp_path)]) == 2
     assert "--gap does not go with --sort" in capsys.readouterr().err
     assert main(["leaderboard", "--gap", "--metric", "mcc", "--out", str(tmp_path)]) == 0

@@ -19,7 +19,7 @@ from ltbench.results.costs import cost_card
 from ltbench.results.published import load_published, published_score
 from ltbench.results.rows import newest
 from ltbench.results.store import load_rows
-from ltbench.results.tables import leaderboard, row_table, tables
+from ltbench.results.tables import cards, leaderboard, row_table, tables
 from ltbench.results.tail import rank_table
 
 
@@ -96,7 +96,7 @@ def test_a_plugins_word_on_direction_sorts_and_ranks(tmp_path, cell, monkeypatch
     for metric in ("generation.mine", "generation.fd[ref]"):
         assert [row["method"] for row in json.loads(rank_table(rows, metric, fmt="json"))[0]["rows"]] == ["good", "bad"]
         assert [record["method"] for record in tables(rows, metric=metric)[0].records] == ["good", "bad"]
-        front = json.loads(cost_card(rows, metric, fmt="json"))[0]["rows"]
+        front = json.loads(cards(cost_card, rows, metric, fmt="json"))[0]["rows"]
         assert {row["method"] for row in front if row["front"]} == {"good"}
 
 

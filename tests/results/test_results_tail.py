@@ -15,12 +15,13 @@ from ltbench.report.collect import collect
 from ltbench.results import load_results, read_result
 from ltbench.results.rows import chosen_methods
 from ltbench.results.store import load_rows
+from ltbench.results.tables import cards
 from ltbench.results.tail import rank_table, tail_card
 
 
 def test_tail_card(store):
-    text = tail_card(load_results(store))
-    rows = json.loads(tail_card(load_results(store), fmt="json"))[0]["rows"]
+    text = cards(tail_card, load_results(store))
+    rows = json.loads(cards(tail_card, load_results(store), fmt="json"))[0]["rows"]
     best = next(row for row in rows if row["method"] == "iois")
     frame = load_results(store)
     recalls = [read_result(f).metrics["per_class_recall"] for f in frame[frame["method"] == "iois"]["folder"]]
@@ -38,12 +39,12 @@ def test_the_tail_card_says_its_conditions_seeds_and_marks(tmp_path, cell):
     cell("b", cell={"assumed": True}, skill=2.0)
     cell("a", imbalance=50)
     cell("a", tuning=8)
-    found = json.loads(tail_card(load_rows(tmp_path), fmt="json"))
+    found = json.loads(cards(tail_card, load_rows(tmp_path), fmt="json"))
     shared = "recall by class and calibration of digits-lt, protocol quick, weights none, split stratified seed 0"
     assert all(table["title"].startswith(shared) for table in found)
     for part in ("(set to 20), untuned defaults", "(set to 50), untuned defaults", "(set to 20), tuned, 8 trials"):
         assert sum(part in table["title"] for table in found) == 1
-    text = tail_card(load_rows(tmp_path))
+    text = cards(tail_card, load_rows(tmp_path))
     assert "a †" in text and "b (assumed)" in text and "† the validation part is the test part" in text
     lines = [line.split() for line in text.splitlines()]
     head = next(line for line in lines if line[:1] == ["method"])
