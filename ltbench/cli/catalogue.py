@@ -28,6 +28,7 @@ def add(verb: Verb) -> None:
     p.add_argument("action", choices=["status", "fetch", "import", "check"])
     p.add_argument("dataset", nargs="?")
     p.add_argument("source", nargs="?", type=Path, help="for import: the publisher's folder or zip")
+    p.add_argument("--all", action="store_true", help="for check: every image that was found, not the first of them")
     p.add_argument("--data-root", metavar="DIR")
     p = verb("cache", _cache, "decoded tables and finished fits")
     p.add_argument("action", choices=["list", "clean"])

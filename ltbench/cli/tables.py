@@ -229,5 +229,6 @@ def _pack(args: argparse.Namespace) -> int:
         print(f"{path}: {kind(path)}, {path.stat().st_size / 1e6:.2f} MB")
     states = [row["state"] for row in status(args.folder)]
     left_out = [f"{states.count(s)} {s}" for s in ("running", "unfinished", "broken") if s in states]
-    print(f"{counted(states.count('finished'), 'cell')} packed; left out: {', '.join(left_out) or 'none'}")
+    packed = states.count("finished") + states.count("torn")
+    print(f"{counted(packed, 'cell')} packed; left out: {', '.join(left_out) or 'none'}")
     return 0

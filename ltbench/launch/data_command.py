@@ -12,6 +12,8 @@ from ltbench.data.roots import data_root
 from ltbench.errors import LtbenchError, UserError
 from ltbench.plugins import plugins
 
+FIRST = 5  # images or groups of images that a line shows unasked
+
 
 def _datasets(name: str | None) -> dict[str, Any]:
     """Every data set of the catalogue that can be built without options, or the one that was named."""
@@ -35,7 +37,13 @@ def run_data_command(args: argparse.Namespace) -> int:
     root = data_root(args.data_root)
     if args.action == "status":
         print(f"data root: {root}")
-        print(tabulate(manage.status(_datasets(args.dataset), root), headers="keys"))
+        lines = manage.status(_datasets(args.dataset), root)
+        ways = {line["name"]: line.pop("how_to_get") for line in lines}
+        print(tabulate(lines, headers="keys"))
+        missing = [line["name"] for line in lines if line["state"] == "missing"]
+        print("\nhow to get the rest:" if missing else "\nnothing is missing")
+        for name in missing:
+            print(f"  {name}: {ways[name]}")
         return 0
     if not args.dataset:
         raise UserError(f"which data set? ltbench data {args.action} NAME; see ltbench list dataset")
@@ -51,9 +59,16 @@ def run_data_command(args: argparse.Namespace) -> int:
     report = manage.check(dataset, root)
     problems = report.pop("problems")
     for key, value in report.items():
-        print(f"{key.replace('_', ' ')}: {value}")
+        print(f"{key.replace('_', ' ')}: {value if args.all else _shortened(value)}")
     print(f"problems: {'; '.join(problems) or 'none'}")
     return 1 if problems else 0
+
+
+def _shortened(value: Any) -> Any:
+    """A long list of images by its length and beginning; anything else as it is."""
+    if not isinstance(value, list) or len(value) <= FIRST or isinstance(value[0], int):
+        return value
+    return f"{len(value)}, the first {FIRST} (all: --all): {value[:FIRST]}"
 
 
 def _fetched(name: str, facts: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ RESULT, PREDICTIONS, HISTORY, CONFIG, SPLITS = (
 )
 LOCK, HOLDER = "lock", "lock.pid"  # held while a process works on the cell; who that is
 DIGEST = "digest"  # of the record itself; those of older versions have none
+AGAIN = "run the cell again with --force"
 FILES = (PREDICTIONS, HISTORY, CONFIG, SPLITS, "samples.png", "synthetic.csv")
 COLUMNS = ("ids", "y_true", "probs", "val_ids", "val_y_true", "val_probs")
 PARTS = ("", "val_")  # of the columns: test and validation
@@ -78,9 +79,9 @@ class Result:
                 _check(part, *(columns[part + name] for name in COLUMNS[:3]))
             return Predictions(**columns)
         except FileNotFoundError:
-            raise CheckpointError(f"{path} is missing; run the cell again with --force") from None
+            raise CheckpointError(f"{path} is missing; {AGAIN}") from None
         except Exception as error:  # numpy raises nearly anything on damaged files
-            raise CheckpointError(f"{path} cannot be read ({error}); run the cell again with --force") from error
+            raise CheckpointError(f"{path} cannot be read ({error}); {AGAIN}") from error
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -90,7 +91,7 @@ class Result:
             lines = path.read_text().splitlines() if path.exists() else []
             return [null_to_nan(json.loads(line)) for line in lines if line.strip()]
         except ValueError as error:
-            raise CheckpointError(f"{path} is corrupt ({error}); run the cell again with --force") from error
+            raise CheckpointError(f"{path} is corrupt ({error}); {AGAIN}") from error
 
     def row(self) -> dict[str, Any]:
         """One flat row of plain values: the cell, its conditions, scalar test metrics, generation.*, val.* and cost."""
@@ -163,16 +164,16 @@ def read_result(folder: Path | str) -> Result:
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{folder} holds no {RESULT}: the cell is unfinished; run it again to resume") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is corrupt ({error}); run the cell again with --force") from error
+        raise CheckpointError(f"{path} is corrupt ({error}); {AGAIN}") from error
     if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
         raise CheckpointError(f"{path} was not written by ltbench (no schema number); move it out of the results")
     if data["schema"] > SCHEMA:
         raise CheckpointError(f"{path} has schema {data['schema']}, this ltbench reads up to {SCHEMA}; upgrade ltbench")
     missing = [key for key in ("cell", "data", "metrics") if not isinstance(data.get(key), dict)]
     if missing or not isinstance(data["metrics"].get("test"), dict):
-        raise CheckpointError(f"{path} lacks {missing or ['metrics.test']}; run the cell again with --force")
+        raise CheckpointError(f"{path} lacks {missing or ['metrics.test']}; {AGAIN}")
     if not (folder / PREDICTIONS).is_file():
-        raise CheckpointError(f"{folder / PREDICTIONS} is missing; run the cell again with --force")
+        raise CheckpointError(f"{folder / PREDICTIONS} is missing; {AGAIN}")
     data["metrics"] = null_to_nan(data["metrics"])
     if "selection" in data:
         data["selection"] = {**data["selection"], "score": null_to_nan(data["selection"].get("score"))}

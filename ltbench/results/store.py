@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from zipfile import is_zipfile
 
 from ltbench.errors import CheckpointError
-from ltbench.results.record import HISTORY, HOLDER, LOCK, RESULT, Result, read_result
+from ltbench.results.record import AGAIN, HISTORY, HOLDER, LOCK, PREDICTIONS, RESULT, Result, read_result
 from ltbench.results.walk import cell_folders, finished
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def load_results(root: Path | str) -> pd.DataFrame:
 def status(root: Path | str) -> list[dict[str, Any]]:
     """Every cell folder below `root`: its names from the path, "state", epochs, note.
 
-    state: finished, running (a process holds its lock), unfinished or broken.
+    state: finished, torn (finished, but its predictions are cut short), running (a process holds its lock), unfinished
+    or broken.
     """
     root = Path(root)
     found = []
@@ -78,7 +80,8 @@ def status(root: Path | str) -> list[dict[str, Any]]:
         if (folder / RESULT).exists():
             try:
                 read_result(folder)
-                state, note = "finished", ""
+                torn = not is_zipfile(folder / PREDICTIONS)  # its end alone is read
+                state, note = ("torn", f"{folder / PREDICTIONS} is cut short; {AGAIN}") if torn else ("finished", "")
             except CheckpointError as error:
                 state, note = "broken", str(error)
         elif _held(folder):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import zipfile
@@ -18,6 +19,7 @@ from ltbench.data.prepare import prepare
 from ltbench.data.roots import cache_root, data_root
 from ltbench.data.tables import linked
 from ltbench.errors import DataError, FetchNotAllowed
+from ltbench.plugins import plugins
 
 
 class Skin(FolderDataset):
@@ -260,6 +262,18 @@ def test_data_on_the_command_line(tmp_path, capsys):
     status, lines = data("check", f"folder:{mine}")
     assert status == 1 and lines[-1].startswith("problems: groups of identical images ")
     assert lines[-1].endswith("groups of identical images with different labels: 1")
+    for i in range(20):
+        write(mine / f"b/twin{i}.png", png(2 * i + 1))
+    short, whole = (
+        dict(line.split(": ", 1) for line in data("check", f"folder:{mine}", *more)[1]) for more in ((), ("--all",))
+    )
+    assert short["duplicates"].startswith("21, the first 5 (all: --all): [[") and short["counts"] == "[20, 41]"
+    assert len(ast.literal_eval(whole["duplicates"])) == 21 and len(short["duplicates"]) < len(whole["duplicates"]) / 2
+    _, lines = data("status", "ham10000")
+    assert lines[-2:] == [
+        "how to get the rest:",
+        f"  ham10000: {plugins().registry.get('dataset', 'ham10000').build().how_to_get}",
+    ]
 
 
 def test_roots(monkeypatch, tmp_path):

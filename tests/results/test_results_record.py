@@ -161,7 +161,8 @@ def test_an_interrupt_while_writing_leaves_nothing(tmp_path):
 
 def test_store_skips_broken_folders_with_a_warning(tmp_path, cell):
     cell("ce")
-    broken, newer = cell("focal").folder, cell("sqrt").folder
+    broken, newer, torn = cell("focal").folder, cell("sqrt").folder, cell("drw").folder / "predictions.npz"
+    torn.write_bytes(torn.read_bytes()[:-30])
     (broken / "result.json").write_text("{")
     (newer / "result.json").write_text('{"schema": 99}')
     unfinished = Path(tmp_path, "digits-lt", "iois", "quick", "seed0-00000000")
@@ -169,10 +170,11 @@ def test_store_skips_broken_folders_with_a_warning(tmp_path, cell):
     atomic_write(unfinished / "config.json", "{}")
     with pytest.warns(UserWarning, match="skipped a result") as seen:
         frame = load_results(tmp_path)
-    assert frame["method"].tolist() == ["ce"] and len(seen) == 2
+    assert frame["method"].tolist() == ["ce", "drw"] and len(seen) == 2  # predictions are read when they are needed
     states = {row["method"]: (row["state"], row["epochs"]) for row in status(tmp_path)}
     assert {name: state for name, (state, _) in states.items()} == {
         "ce": "finished",
+        "drw": "torn",
         "focal": "broken",
         "sqrt": "broken",
         "iois": "unfinished",
