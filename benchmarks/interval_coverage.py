@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,10 @@ PARTS = {
     "smallest class 8": (400, 100, 40, 15, 8),
     "smallest class 3": (300, 100, 30, 8, 3),
 }
-SEEDS = (3, 5)
+SEEDS = (2, 3, 5)
+SPLITS = ((2, 1), (3, 1), (5, 1), (2, 3), (3, 3), (5, 3))  # splits, and seeds of each
+SPLIT_SPREADS = (0.0, 0.5)
+STUDIES = ["recall_jeffreys", "images", "paired_false_positives", "seeds_and_images", "splits_seeds_and_images"]
 SEED_SPREAD = 0.3  # sd over seeds of the log-odds of a class's recall
 AGREE = 0.6  # share of images on which two models give one answer
 HERE = Path(__file__).parent
@@ -104,72 +107,93 @@ def paired_study(counts: np.ndarray, experiments: int, resamples: int, rng: np.r
     return {key: count / experiments for key, count in found.items()}
 
 
-def seed_study(
-    counts: np.ndarray, seeds: int, experiments: int, resamples: int, rng: np.random.Generator
+def run_study(
+    counts: np.ndarray,
+    splits: int,
+    seeds: int,
+    spread: float,
+    experiments: int,
+    resamples: int,
+    rng: np.random.Generator,
 ) -> dict[str, dict]:
-    """Coverage of the interval over seeds and images, and false positives of the test with it, two equal methods."""
+    """Coverage of the interval over splits, seeds and images, and false positives of the test, two equal methods.
+
+    spread: sd over splits of the log-odds of a class's recall, a method's own. Splits have different test images.
+    """
     size, y = len(counts), np.repeat(np.arange(len(counts)), counts)
     odds = np.log(np.array(RECALLS) / (1 - np.array(RECALLS)))
 
-    def a_law() -> np.ndarray:
-        return row_law(counts, 1 / (1 + np.exp(-rng.normal(odds, SEED_SPREAD))))
+    def a_law(of_split: np.ndarray) -> np.ndarray:
+        return row_law(counts, 1 / (1 + np.exp(-rng.normal(of_split, SEED_SPREAD))))
 
-    many = [truth(counts, a_law()) for _ in range(4000)]
+    def a_split() -> np.ndarray:
+        return rng.normal(odds, spread)
+
+    many = [truth(counts, a_law(a_split())) for _ in range(4000)]
     true = {key: float(np.mean([m[key] for m in many])) for key in KEYS}
     inside, positive = dict.fromkeys(KEYS, 0), dict.fromkeys(KEYS, 0)
     for _ in range(experiments):
-        weights = image_weights(len(y), resamples, rng)
-        weights[0] = 1  # the images as they are
-        drawn = [
-            from_confusion(resampled_confusions(y, predict(y, a_law(), rng), size, weights)) for _ in range(2 * seeds)
-        ]
+        found = []
+        for _ in range(splits):
+            weights = image_weights(len(y), resamples, rng)
+            weights[0] = 1  # the images as they are
+            laws = [a_law(of_split) for of_split in (a_split(), a_split()) for _ in range(seeds)]
+            drawn = [from_confusion(resampled_confusions(y, predict(y, law, rng), size, weights)) for law in laws]
+            found.append({key: np.stack([d[key] for d in drawn]) for key in KEYS})
         for key in KEYS:
-            values = np.stack([d[key] for d in drawn])
-            one, gap = values[:seeds], values[seeds:] - values[:seeds]
-            low, high = interval(hierarchical_draws([one[:, 0]], [one[:, 1:]], rng))
+            one = [values[key][:seeds] for values in found]
+            gap = [values[key][seeds:] - values[key][:seeds] for values in found]
+            over_one, over_gap = (
+                hierarchical_draws([part[:, 0] for part in parts], [part[:, 1:] for part in parts], rng)
+                for parts in (one, gap)
+            )
+            low, high = interval(over_one)
             inside[key] += low <= true[key] <= high
-            positive[key] += bootstrap_p(hierarchical_draws([gap[:, 0]], [gap[:, 1:]], rng)) < 0.05
+            positive[key] += bootstrap_p(over_gap) < 0.05
     return {
         key: {"coverage": inside[key] / experiments, "false_positives": positive[key] / experiments} for key in KEYS
     }
 
 
+def studies(options: argparse.Namespace) -> Iterator[tuple[str, str, dict]]:
+    """Part, setting and what was found; each part has its own random numbers."""
+    plain, runs = (options.experiments, options.resamples), (options.run_experiments, options.resamples)
+    settings = [(name, np.array(counts)) for name, counts in PARTS.items()]
+    smallest_8 = np.array(PARTS["smallest class 8"])
+    for part in options.parts:
+        rng = np.random.default_rng([0, STUDIES.index(part)])
+        if part == "recall_jeffreys":
+            yield from ((part, str(n), recall_coverage(n)) for n in (3, 8, 15, 39))
+        elif part == "images":
+            yield from ((part, name, image_study(counts, *plain, rng)) for name, counts in settings)
+        elif part == "paired_false_positives":
+            yield from ((part, name, paired_study(counts, *plain, rng)) for name, counts in settings)
+        elif part == "seeds_and_images":
+            for seeds in SEEDS:
+                yield part, f"{seeds} seeds", run_study(smallest_8, 1, seeds, 0.0, *runs, rng)
+        else:
+            for spread in SPLIT_SPREADS:
+                for splits, seeds in SPLITS:
+                    name = f"{splits} splits, seeds of each {seeds}, sd of splits {spread:g}"
+                    yield part, name, run_study(smallest_8, splits, seeds, spread, *runs, rng)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=STUDIES, default=STUDIES, help="others stay as they are")
     parser.add_argument("--experiments", type=int, default=10000)
-    parser.add_argument("--seed-experiments", type=int, default=1000)
+    parser.add_argument("--run-experiments", type=int, default=10000, help="of the parts with seeds and with splits")
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "interval_coverage.json")
     options = parser.parse_args()
-    start, rng = time.process_time(), np.random.default_rng(0)
-    result: dict = {
-        "experiments": options.experiments,
-        "seed_experiments": options.seed_experiments,
-        "resamples": options.resamples,
-        "recalls": RECALLS,
-        "test_parts": PARTS,
-        "recall_jeffreys": {n: recall_coverage(n) for n in (3, 8, 15, 39)},
-        "images": {},
-        "paired_false_positives": {},
-        "seeds_and_images": {},
-    }
-    settings = [(name, np.array(counts)) for name, counts in PARTS.items()]
-
-    def save() -> None:
-        result["cpu_seconds"] = time.process_time() - start
+    result: dict = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    result |= {"recalls": RECALLS, "test_parts": PARTS, **dict.fromkeys(options.parts)}
+    for part, setting, found in studies(options):
+        result[part] = {**(result[part] or {}), setting: found}
+        experiments = {"images": options.experiments, "paired_false_positives": options.experiments}
+        number = None if part == "recall_jeffreys" else experiments.get(part, options.run_experiments)
+        result["of"] = {**result.get("of", {}), part: {"experiments": number, "resamples": options.resamples}}
         options.out.write_text(json.dumps(result, indent=1) + "\n")
-
-    for name, counts in settings:
-        result["images"][name] = image_study(counts, options.experiments, options.resamples, rng)
-        save()
-    for name, counts in settings:
-        result["paired_false_positives"][name] = paired_study(counts, options.experiments, options.resamples, rng)
-        save()
-    for seeds in SEEDS:
-        counts = np.array(PARTS["smallest class 8"])
-        found = seed_study(counts, seeds, options.seed_experiments, options.resamples, rng)
-        result["seeds_and_images"][f"{seeds} seeds"] = found
-        save()
     print(json.dumps(result, indent=1))
 
 

@@ -52,11 +52,11 @@ def hierarchical_draws(
     """Draws of a mean over splits of means over seeds, as it might have come out on other images, seeds, splits.
 
     points: for each split the values (k,) of its seeds on the same test images. images: for each split bootstrap draws
-    (k, R) of these values over its images, the same images for all seeds. Each level adds a t variate with its own
-    degrees of freedom, scaled by the standard error it contributes: s / sqrt(k) for the seeds of a split, beside
-    `shared_draws` for its images, and for splits what their spread exceeds that of the levels below. A level with one
-    member adds nothing: its spread is unknown, not zero. Several splits of one seed each know their whole spread alone,
-    and it counts in place of their images' where it is larger. Returns (R,) where no level adds, else (DRAWS,).
+    (k, R) of these values over its images, the same images for all seeds. One seed of one split: these draws. Several
+    seeds of one split: a t variate with k - 1 degrees of freedom, scaled by s / sqrt(k), beside `shared_draws` of its
+    images. Several splits: their means alone, each of which holds all that lies below it, as a t variate with a degree
+    of freedom for each split but one; their variance is at least what seeds and images alone would make it, so that
+    splits that agree by chance narrow nothing. Returns (R,) for one run, else (DRAWS,).
     """
     if len(points) != len(images) or not all(len(p) == len(d) for p, d in zip(points, images, strict=False)):
         raise ContractError(
@@ -65,21 +65,24 @@ def hierarchical_draws(
         )
     if not points or not all(len(p) for p in points):
         raise ContractError("an interval needs at least one split with at least one value")
-    alone = len(points) == 1 and len(points[0]) == 1
-    within, variances = [], []
-    for values, draws in zip(points, images, strict=True):
-        error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-        shared = shared_draws(np.asarray(draws, np.float64))
-        within.append(shared if alone else np.resize(shared, DRAWS) + _t(error, len(values) - 1, rng))
-        variances.append(error**2 + float(np.nanvar(shared)))
-    drawn: np.ndarray = np.mean(within, axis=0)
     splits = len(points)
     if splits > 1:
-        spread, below = float(np.var([np.mean(values) for values in points], ddof=1)), float(np.mean(variances))
-        if all(len(values) == 1 for values in points):
-            return float(np.mean(points)) + _t(np.sqrt(max(spread, below) / splits), splits - 1, rng)
-        drawn = drawn + _t(np.sqrt(max(spread - below, 0.0) / splits), splits - 1, rng)
-    return drawn
+        return float(np.mean([p.mean() for p in points])) + _t(split_error(points, images), splits - 1, rng)
+    shared, seeds = shared_draws(np.asarray(images[0], np.float64)), len(points[0])
+    if seeds == 1:
+        return shared
+    return np.resize(shared, DRAWS) + _t(float(np.std(points[0], ddof=1) / np.sqrt(seeds)), seeds - 1, rng)
+
+
+def split_error(points: Sequence[np.ndarray], images: Sequence[np.ndarray]) -> float:
+    """Standard error of a mean over two or more splits, arguments as those of `hierarchical_draws`."""
+    below = [
+        float(np.nanvar(shared_draws(np.asarray(draws, np.float64))))
+        + (float(np.var(values, ddof=1) / len(values)) if len(values) > 1 else 0.0)
+        for values, draws in zip(points, images, strict=True)
+    ]
+    spread = float(np.var([np.mean(values) for values in points], ddof=1))
+    return float(np.sqrt(max(spread, float(np.mean(below))) / len(points)))
 
 
 def _t(scale: float, df: int, rng: np.random.Generator) -> np.ndarray:

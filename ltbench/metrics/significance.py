@@ -10,7 +10,7 @@ import numpy as np
 from ltbench.errors import ContractError
 
 POWER = 0.8
-MOST_SEEDS = 1000
+MOST_RUNS = 1000
 
 
 def mcnemar(y_true: np.ndarray, pred_a: np.ndarray, pred_b: np.ndarray) -> tuple[int, int, float]:
@@ -66,34 +66,35 @@ def seeds_can_show(n: int, level: float = 0.05) -> bool:
 
 @dataclass(frozen=True)
 class Precision:
-    """Standard errors of a difference averaged over k paired seeds: `images` of the test part, `seed` of one seed.
+    """Standard errors of a difference averaged over k paired runs: `images` of the test part, `run` of one run.
 
-    seed: sd over seeds (ddof 1), nan for one seed.
+    A run is a seed where all share one test part (run: sd over seeds, ddof 1), else a split (run: what a split's mean
+    over seeds spreads, and its own images with it, so that `images` is 0). run: nan for one run.
     """
 
     images: float
-    seed: float
+    run: float
     k: int
 
     def detectable(self, k: int | None = None, *, level: float = 0.05, power: float = POWER) -> float:
-        """The smallest true difference found with this power at this level by k seeds; nan where seeds are unknown."""
+        """The smallest true difference found with this power at this level by k runs; nan for one run."""
         from scipy.stats import t
 
         k = self.k if k is None else k
-        if np.isnan(self.seed) or k < 2:
+        if np.isnan(self.run) or k < 2:
             return float("nan")
-        seeds = self.seed**2 / k
-        total = seeds + self.images**2
+        runs = self.run**2 / k
+        total = runs + self.images**2
         # Welch and Satterthwaite; the image part is estimated from many images
-        df = np.inf if seeds == 0 else total**2 / (seeds**2 / (k - 1))
+        df = np.inf if runs == 0 else total**2 / (runs**2 / (k - 1))
         return float((t.ppf(1 - level / 2, df) + t.ppf(power, df)) * np.sqrt(total))
 
-    def more_seeds(self, difference: float) -> int | None:
-        """How many more seeds would separate the methods if `difference` is the true one; None where none would.
+    def more(self, difference: float, *, level: float = 0.05) -> int | None:
+        """How many more runs would separate the methods if `difference` is the true one; None where none would.
 
-        None: the test part is too small for it, or the seeds' spread is unknown.
+        None: the test part is too small for it, or the spread of runs is unknown.
         """
-        for k in range(max(self.k, 2), MOST_SEEDS):
-            if self.detectable(k) <= abs(difference):
+        for k in range(max(self.k, 2), MOST_RUNS):
+            if self.detectable(k, level=level) <= abs(difference):
                 return k - self.k
         return None

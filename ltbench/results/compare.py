@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltbench.metrics import seeds_can_show, smallest_wilcoxon_p
-from ltbench.results.comparison import Comparison, Difference, comparison
+from ltbench.results.comparison import LEVEL, Comparison, Difference, comparison
 from ltbench.results.render import Table, render
-from ltbench.results.standing import few_images
+from ltbench.results.standing import OVERLAP, few_images
 from ltbench.results.store import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL = 0.05
 SHOWN_IMAGES = 10
 
 
@@ -89,7 +88,8 @@ def _metrics(c: Comparison) -> Table:
 
 
 def _notes(c: Comparison) -> list[str]:
-    k, notes = len(c.seeds), []
+    k, splits, notes = len(c.seeds), c.n_splits > 1, list[str]()
+    unit = "split" if splits else "seed"
     if k < 2:
         notes.append(
             "one seed: low, high and p are for these two trained models on other images; how much training again "
@@ -97,19 +97,24 @@ def _notes(c: Comparison) -> list[str]:
         )
     else:
         notes += [
-            "low, high, p: over test images and seeds, paired, 95 %; images only: these trained models on other images",
-            "detectable: the smallest true difference found with a power of 80 %; p Holm: for the number of metrics",
+            f"low, high, p: over {'splits, ' if splits else ''}test images and seeds, paired, 95 %; images only: these "
+            "trained models on other images",
+            "p Holm: for the number of metrics; detectable: the smallest true difference found with a power of 80 % at "
+            "5 % for all of them",
         ]
+    if splits:
+        notes.append(OVERLAP)
     if not seeds_can_show(k):
         least = f"{smallest_wilcoxon_p(k):.3g}"
         notes.append(f"no stars: the exact Wilcoxon test of {counted(k, 'seed')} cannot go below p = {least}")
     key, d = next(iter(c.differences.items()))
     if k > 1 and d.p_holm >= LEVEL and d.value != 0:
         gap = f"{100 * d.value:+.2f}"
-        if d.more_seeds is None:
-            notes.append(f"{key}: at a difference of {gap} no number of seeds would separate these on this test part")
-        elif d.more_seeds:
-            more = counted(d.more_seeds, "more seed")
+        if d.more is None:
+            where = "" if splits else " on this test part"
+            notes.append(f"{key}: at a difference of {gap} no number of {unit}s would separate these{where}")
+        elif d.more:
+            more = counted(d.more, f"more {unit}")
             notes.append(f"{key}: about {more} would separate these, if {gap} is the true difference")
     notes += few_images(int(min((row.n for row in c.recall if row.n), default=0)))
     notes += [

@@ -23,6 +23,7 @@ from ltbench.metrics import (
     sign_flip,
 )
 from ltbench.metrics.classification import confusion_matrix, from_confusion
+from ltbench.metrics.intervals import split_error
 from ltbench.results.pairing import Pair, aligned, pairs_of, read_pairs, shared
 from ltbench.results.rows import as_rows
 from ltbench.results.store import load_results
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEYS = ("macro_f1", "balanced_accuracy", "mcc")
+LEVEL = 0.05  # for all of them together
 
 
 class Difference(NamedTuple):
@@ -39,8 +41,8 @@ class Difference(NamedTuple):
 
     low, high, p: other images and other seeds; with one seed other images alone. p_holm: p corrected for the number of
     metrics. images_*: these trained models on other images. wilcoxon_p: exact, over seeds. detectable: the smallest
-    true difference found with a power of 80 %, nan with one seed. more_seeds: 0 or how many more would separate the
-    two, None where none would and with one seed.
+    true difference found with a power of 80 % when all metrics are tested at 5 % together, nan with one run. more: 0 or
+    how many more runs, seeds of one split or else splits, would separate the two, None where none would and with one.
     """
 
     value: float
@@ -53,7 +55,7 @@ class Difference(NamedTuple):
     images_p: float
     wilcoxon_p: float
     detectable: float
-    more_seeds: int | None
+    more: int | None
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,11 @@ def _difference(points: list[np.ndarray], images: list[np.ndarray], rng: np.rand
     common = np.mean([shared_draws(draws) for draws in images], axis=0)
     drawn = hierarchical_draws(points, images, rng)
     k, value = len(seeds), float(np.mean([p.mean() for p in points]))
-    precision = Precision(float(np.nanstd(common)), float(seeds.std(ddof=1)) if k > 1 else float("nan"), k)
+    if len(points) > 1:
+        precision = Precision(0.0, split_error(points, images) * len(points) ** 0.5, len(points))
+    else:
+        precision = Precision(float(np.nanstd(common)), float(seeds.std(ddof=1)) if k > 1 else float("nan"), k)
+    level = LEVEL / len(KEYS)
     p = bootstrap_p(drawn)
     return Difference(
         value,
@@ -234,8 +240,8 @@ def _difference(points: list[np.ndarray], images: list[np.ndarray], rng: np.rand
         *interval(image_mean),
         bootstrap_p(image_mean),
         float(wilcoxon(seeds, method="exact").pvalue) if k > 1 and (seeds != 0).any() else 1.0,
-        precision.detectable(),
-        precision.more_seeds(value),
+        precision.detectable(level=level),
+        precision.more(value, level=level),
     )
 
 

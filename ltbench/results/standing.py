@@ -24,6 +24,10 @@ LEVEL = 0.05
 RESAMPLES = 1000
 RESAMPLES_EACH = 50
 FEW = 15  # images of a test class: 8 are too few (benchmarks/interval_coverage.py)
+OVERLAP = (
+    "splits of one data set share images, training and test: other images would spread more than these splits do among "
+    "themselves"
+)
 TIED, UNKNOWN, ALONE = "1=", "?", " °"
 BOUNDS = {"mcc": (-1.0, 1.0), "quadratic_kappa": (-1.0, 1.0), "nll": (0.0, np.inf), "brier": (0.0, 2.0)}
 COUNTED = frozenset(key for key in from_confusion(np.eye(2)) if not key.startswith("per_class"))
@@ -132,7 +136,8 @@ def standing_notes(found: Mapping[str, Standing], metric: str, splits: bool = Fa
     over = "images, seeds and splits" if splits else "images and seeds"
     notes = [
         f"95 %: of {metric} over test {over}; 1=: may be the best, not separated from the first row by the "
-        f"paired test over {over}, 5 % for all rows together"
+        f"paired test over {over}, 5 % for all rows together; other ranks are places, and neighbours may be ties",
+        *([OVERLAP] if splits else []),
     ]
     if any(standing.rank == UNKNOWN for standing in found.values()):
         notes.append(

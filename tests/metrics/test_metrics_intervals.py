@@ -11,6 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from ltbench.errors import ContractError
 from ltbench.metrics import bootstrap_p, hierarchical_draws, interval, jeffreys, shared_draws
+from ltbench.metrics.intervals import split_error
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -48,34 +49,36 @@ def test_without_image_noise_seeds_give_the_t_interval():
     assert interval(drawn) == pytest.approx(expected, abs=1e-3)
 
 
-def test_without_other_noise_splits_give_the_t_interval():
-    points = [np.array([v]) for v in (0.2, 0.3, 0.25, 0.5, 0.4)]
-    drawn = hierarchical_draws(points, [constant(p) for p in points], np.random.default_rng(0))
-    values = np.concatenate(points)
-    assert interval(drawn) == pytest.approx(stats.t.interval(0.95, 4, values.mean(), stats.sem(values)), abs=1e-3)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_several_splits_give_the_t_interval_of_their_means(seeds):
+    rng = np.random.default_rng(seeds)
+    points = [rng.normal(v, 0.001, seeds) for v in (0.2, 0.3, 0.25, 0.5, 0.4)]
+    images = [p[:, None] + rng.normal(0, 0.001, (seeds, 500)) for p in points]
+    drawn = hierarchical_draws(points, images, rng)
+    means = np.array([p.mean() for p in points])
+    assert interval(drawn) == pytest.approx(stats.t.interval(0.95, 4, means.mean(), stats.sem(means)), abs=1e-3)
+    assert split_error(points, images) == pytest.approx(stats.sem(means))
 
 
-def test_splits_that_agree_narrow_the_interval():
+def test_splits_that_agree_by_chance_keep_the_error_of_their_images_and_seeds():
     rng = np.random.default_rng(0)
-    one, four = (
-        hierarchical_draws(
-            [np.array([0.5, 0.5])] * k, [np.tile(rng.normal(0.5, 0.1, 20000), (2, 1)) for _ in range(k)], rng
-        )
-        for k in (1, 4)
-    )
-    assert np.std(four) == pytest.approx(np.std(one) / 2, rel=0.03)
+    values = np.array([0.4, 0.6])
+    images = [np.tile(rng.normal(0.5, 0.1, 20000), (2, 1)) for _ in range(4)]
+    within = 0.1**2 + values.var(ddof=1) / 2
+    assert split_error([values] * 4, images) == pytest.approx(np.sqrt(within / 4), rel=0.01)
 
 
-@pytest.mark.parametrize("splits", [2, 3, 5])
-@pytest.mark.parametrize("spread", [0.0, 0.02, 0.04])
-def test_splits_of_one_seed_each_keep_their_level(splits, spread):
-    """spread: sd over seeds, which one seed a split cannot tell from that of the images, sd 0.02."""
+@pytest.mark.parametrize(("splits", "seeds"), [(2, 1), (3, 1), (5, 1), (2, 3), (3, 3), (5, 3)])
+@pytest.mark.parametrize("of_split", [0.0, 0.01, 0.06])
+def test_splits_keep_their_level(splits, seeds, of_split):
+    """sd: `of_split`, 0.02 of seeds, 0.02 of images. Five splits that differ meet the level, fewer undercut it."""
     rng, found = np.random.default_rng(splits), 0
-    for _ in range(400):
-        points = [rng.normal(0, np.hypot(0.02, spread), 1) for _ in range(splits)]
-        drawn = hierarchical_draws(points, [p + rng.normal(0, 0.02, (1, 500)) for p in points], rng)
-        found += bootstrap_p(drawn) < 0.05
-    assert found / 400 <= 0.075
+    for _ in range(600):
+        shared = rng.normal(0, np.hypot(0.02, of_split), splits)
+        points = [s + rng.normal(0, 0.02, seeds) for s in shared]
+        images = [p[:, None] + rng.normal(0, 0.02, 300) for p in points]
+        found += bootstrap_p(hierarchical_draws(points, images, rng)) < 0.05
+    assert (0.02 if splits == 5 and of_split == 0.06 else 0.0) <= found / 600 <= 0.07
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])

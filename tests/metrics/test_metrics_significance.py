@@ -69,7 +69,7 @@ def test_smallest_p_of_the_exact_wilcoxon_test(n):
 
 
 def test_detectable_difference_has_its_power():
-    precision = Precision(images=0.01, seed=0.03, k=5)
+    precision = Precision(images=0.01, run=0.03, k=5)
     truth, rng, found = precision.detectable(), np.random.default_rng(0), 0
     for _ in range(4000):
         values = truth + rng.normal(0, 0.01) + rng.normal(0, 0.03, 5)
@@ -80,13 +80,13 @@ def test_detectable_difference_has_its_power():
 
 
 def test_more_seeds_help_until_the_images_forbid_it():
-    precision = Precision(images=0.005, seed=0.02, k=3)
-    more = precision.more_seeds(0.03)
+    precision = Precision(images=0.005, run=0.02, k=3)
+    more = precision.more(0.03)
     assert more and precision.detectable(3 + more) <= 0.03 < precision.detectable(2 + more)
-    assert precision.more_seeds(0.5) == 0 and precision.more_seeds(0.01) is None
-    assert Precision(images=0.0, seed=0.0, k=2).detectable() == 0.0
-    alone = Precision(images=0.01, seed=float("nan"), k=1)
-    assert np.isnan(alone.detectable()) and alone.more_seeds(0.5) is None
+    assert precision.more(0.5) == 0 and precision.more(0.01) is None
+    assert Precision(images=0.0, run=0.0, k=2).detectable() == 0.0
+    alone = Precision(images=0.01, run=float("nan"), k=1)
+    assert np.isnan(alone.detectable()) and alone.more(0.5) is None
 
 
 def test_ranks_against_scipy_and_the_nemenyi_test():

@@ -63,7 +63,7 @@ def test_compare_of_one_seed_says_what_it_cannot_know(tmp_path, cell):
     got = comparison(tmp_path, "ce", "iois")
     gap = got.differences["macro_f1"]
     assert (gap.low, gap.high, gap.p) == (gap.images_low, gap.images_high, gap.images_p) and gap.p < 0.01
-    assert np.isnan(gap.detectable) and gap.more_seeds is None
+    assert np.isnan(gap.detectable) and gap.more is None
     text = compare(tmp_path, "ce", "iois")
     assert "iois higher (these models)" in text and "one seed:" in text and "no stars" in text
 
