@@ -8,6 +8,7 @@ title = "RL-CAS, table 1 (the private Breast-LT-8 cannot be had; BreastMNIST onl
 source = "Subtyping Breast Lesions via Generative Augmentation based Long-tailed Recognition in Ultrasound, MICCAI 2025"
 protocol = "breast2025"
 datasets = ["breastmnist"]
+absent = ["breast-lt8"]
 seeds = "0-2"
 published = "BreastLTGenAug-MICCAI2025/Table1"
 rows = [

@@ -19,3 +19,4 @@ rows = [
     ("GMIC", "gmic"),
     ("DiffMIC (ours)", "diffmic"),
 ]
+controls = [("guide alone", "dcg-only")]

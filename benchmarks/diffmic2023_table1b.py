@@ -19,3 +19,4 @@ rows = [
     ("ProCo", "proco-proto"),
     ("DiffMIC (ours)", "diffmic"),
 ]
+controls = [("guide alone", "dcg-only")]

@@ -12,7 +12,7 @@ from ltbench.errors import UserError
 from ltbench.registry import nearest
 
 FIELDS = ("title", "source", "protocol", "datasets", "seeds", "rows")
-OPTIONAL = ("controls", "published", "stands_for")
+OPTIONAL = ("controls", "published", "stands_for", "absent")
 PLAIN = (str, int, float, list, tuple, dict, set, type(None))
 FOLDER = Path("benchmarks")
 
@@ -23,7 +23,7 @@ class Suite:
 
     controls: rows that the paper lacks and that a reader of its table needs. published: its paper and table in
     leaderboards/published/results.csv, such as "IOIS-MICCAI2024/Table1", or "". stands_for: a data set of ours -> the
-    paper's that cannot be had.
+    paper's that cannot be had. absent: data sets of the paper that cannot be had and have no stand-in.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Suite:
     controls: tuple[tuple[str, str], ...] = ()
     published: str = ""
     stands_for: Mapping[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
 
     @property
     def only_controls(self) -> frozenset[str]:
@@ -109,6 +110,7 @@ def load(wanted: str) -> Suite:
         controls=tuple(found.get("controls", ())),
         published=str(found.get("published", "")),
         stands_for=_stands_for(path, found),
+        absent=_absent(path, found),
     )
 
 
@@ -119,3 +121,10 @@ def _stands_for(path: Path, found: Mapping[str, Any]) -> dict[str, str]:
             f'suite {path}: stands_for must be {{"data set of the suite": "the paper\'s"}}, got {pairs!r}'[:300]
         )
     return {str(ours): str(theirs) for ours, theirs in pairs.items()}
+
+
+def _absent(path: Path, found: Mapping[str, Any]) -> tuple[str, ...]:
+    names = found.get("absent", ())
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"suite {path}: absent must be a list of the paper's data sets, got {names!r}"[:300])
+    return tuple(names)

@@ -32,6 +32,8 @@ def test_a_suite_has_the_rows_of_its_published_table(path: Path) -> None:
     its = published[published.paper.str.startswith(PAPERS[paper]) & (published.table.str.lower() == table)]
     assert set(suite.rows) == set(zip(its.method, its.method_id, strict=True))
     assert {method for _, method in suite.controls} <= set(ltbench.names("method"))
+    shown = {*(suite.stands_for.get(name, name) for name in suite.datasets), *suite.absent}
+    assert shown == set(its.dataset_id)  # every number that is printed there stands somewhere
     assert suite.protocol == paper
     assert suite.protocol in ltbench.names("protocol")
     assert set(suite.datasets) <= set(ltbench.names("dataset"))
@@ -67,6 +69,7 @@ def test_a_suite_runs_and_says_what_it_leaves_out(
         ),
         (GOOD + 'datasets = []\nrows = [("A", "ce")]\n', "datasets must be a list"),
         (GOOD + 'datasets = ["aptos", 3]\nrows = [("A", "ce")]\n', "datasets must be a list"),
+        (GOOD + 'rows = [("A", "ce")]\nabsent = "x"\n', "absent must be a list"),
         ("rows = oops\n", "cannot be read: NameError"),
         ("def (\n", "cannot be read: SyntaxError"),
     ],

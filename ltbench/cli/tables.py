@@ -134,7 +134,7 @@ def _leaderboard(args: argparse.Namespace) -> int:
     elif card:
         text = cards(card, rows, metric, args.dataset, args.protocol, also=also, **shared)
     elif args.ranks:
-        from ltbench.results.tail import rank_table
+        from ltbench.results.ranks import rank_table
 
         text = rank_table(rows, metric, args.protocol, **shared)
     else:

@@ -35,7 +35,7 @@ def measured() -> str:
     from ltbench.results.store import load_rows
     from ltbench.results.tables import leaderboard
 
-    return leaderboard(load_rows(MEASUREMENTS), fmt="markdown", statistics=False).strip() + "\n"
+    return leaderboard(load_rows(MEASUREMENTS), fmt="markdown", statistics=True).strip() + "\n"
 
 
 def suite_sections() -> str:

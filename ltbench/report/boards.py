@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from ltbench.report.collect import Entry
 from ltbench.report.plots import Point, front
 from ltbench.report.ranks import Ranks, ranked
+from ltbench.results.ranks import rank_groups
 from ltbench.results.render import Table
 from ltbench.results.rows import age, conditions, selected
 from ltbench.results.tables import tables
-from ltbench.results.tail import rank_groups
 from ltbench.results.words import higher_is_better, number
 
 QUALITY = "macro_f1"
@@ -54,9 +54,10 @@ COLUMNS = (
 
 LANDMARKS = (
     Column("as_released", "As released"),
-    Column("as_released_difference", "minus as released"),
+    Column("as_released_difference", "Ours − released"),
     Column("published", "Published"),
-    Column("difference", "minus published"),
+    Column("difference", "Ours − published"),
+    Column("released_difference", "Released − published"),
 )
 
 

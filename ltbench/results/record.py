@@ -25,7 +25,7 @@ RESULT, PREDICTIONS, HISTORY, CONFIG, SPLITS = (
     "splits.json",
 )
 LOCK, HOLDER = "lock", "lock.pid"  # held while a process works on the cell; who that is
-DIGEST = "digest"  # of the record itself; those of older versions have none
+DIGEST = "digest"  # of the record itself
 AGAIN = "run the cell again with --force"
 FILES = (PREDICTIONS, HISTORY, CONFIG, SPLITS, "samples.png", "synthetic.csv")
 COLUMNS = ("ids", "y_true", "probs", "val_ids", "val_y_true", "val_probs")

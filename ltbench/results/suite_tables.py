@@ -32,7 +32,8 @@ def suite_tables(
     """A table for each data set and each protocol under which rows were measured, in the paper's order and metrics.
 
     published: the paper's number beside each metric, and ours minus it unless the imbalance was set, the options were
-    tuned or another data set stands in. A data set without any measured row has one table of the paper's numbers alone.
+    tuned or another data set stands in. A data set without any measured row, or of the paper and not to be had, has one
+    table of the paper's numbers alone.
     Raises UserError for a data set or protocol that no cell has.
     """
     rows = selected(results, dataset, protocol, None, include_renamed)
@@ -42,6 +43,8 @@ def suite_tables(
     for name in [dataset] if dataset else suite.datasets:
         groups = comparable(row for row in clean if row["dataset"] == name)
         found += [_table(suite, name, group, results, published) for group in groups or [[]]]
+    if published and not dataset:
+        found += [_table(suite, name, [], results, published) for name in suite.absent]
     return render(found, fmt)
 
 
@@ -74,7 +77,8 @@ def _table(suite: Suite, dataset: str, group: Sequence[Mapping[str, Any]], resul
     protocol = shared["protocol"] if shared else suite.protocol
     leaks = released(results, group) if group else {}
     parts = ["mean", *(["as_released", "as_released_difference"] if leaks else [])]
-    parts += ["published", *(["difference"] if alike else [])] if published else []
+    parts += ["published"] if published else []
+    parts += ["difference", *(["released_difference"] if leaks else [])] if published and alike else []
     columns = [(metric, part) for metric in metrics for part in parts]
     notes: list[str] = []
     records, rows = list[dict[str, Any]](), list[list[str]]()
@@ -128,6 +132,7 @@ def _numbers(
         f"{metric}_as_released_difference": mean - leak,
         f"{metric}_published": theirs,
         f"{metric}_difference": mean - theirs if alike else math.nan,
+        f"{metric}_released_difference": leak - theirs if alike else math.nan,
     }
 
 
@@ -142,7 +147,8 @@ def _text(record: Mapping[str, Any], metric: str, part: str) -> str:
 
 def _heading(metric: str, part: str) -> str:
     words = {"as_released": "as released", "published": "paper", "difference": "ours - paper"}
-    return {**words, "as_released_difference": "ours - released"}.get(part, metric)
+    words |= {"as_released_difference": "ours - released", "released_difference": "released - paper"}
+    return words.get(part, metric)
 
 
 def _notes(
@@ -151,8 +157,16 @@ def _notes(
     notes: list[str] = []
     if published and source != dataset:
         note(notes, f"paper: its numbers on {source}, which cannot be had; {dataset} stands in and is not comparable")
+    elif published and dataset in suite.absent:
+        note(notes, f"the paper's numbers on {dataset}, which cannot be had")
     elif published and protocol != suite.protocol:
         note(notes, f"paper: under its own protocol ({suite.protocol}); beside {protocol} it is a landmark, no target")
+    if published and any(
+        row["metric_id"] == "fid" and row["score"] is not None
+        for row in load_published()
+        if (_table_of(row), row["dataset_id"]) == (suite.published, source)
+    ):
+        note(notes, "the paper's FID is in leaderboards/published: of other weights and numbers of images than ours")
     absent = sum(not record["seeds"] for record in records)
     if absent:
         note(notes, f"{counted(absent, 'row')} of {len(records)} not measured under these conditions")

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 Card = Callable[[Sequence[Mapping[str, Any]], str], Table | None]
 SECONDS = "seconds"
 MOST_CELLS = 500  # whose predictions are read unasked
+MANY = f"more than {MOST_CELLS} cells, so that predictions are not read: intervals and ties with --statistics"
+UNSURE = "no interval: {} cannot be resampled by its test images"
 RELEASED = "-as-released"
 ALIKE = ("dataset", "weights", "imbalance", "tuning")  # conditions that an as-released protocol leaves as they are
 AS_RELEASED = "as released: the same method under the authors' released split and selection; differences: ours minus it"
@@ -100,10 +102,14 @@ def tables(
 ) -> list[Table]:
     """The tables of `leaderboard` before they become text."""
     rows = selected(results, dataset, protocol, metric, include_renamed)
-    statistics = len(rows) <= MOST_CELLS if statistics is None else statistics
+    too_many = statistics is None and len(rows) > MOST_CELLS
+    statistics = not too_many if statistics is None else statistics
     everything = as_rows(results) if published else ()
     groups = comparable(rows, splits)
-    return _told_apart([_table(group, metric, published, statistics, everything, sort) for group in groups])
+    found = [_table(group, metric, published, statistics, everything, sort) for group in groups]
+    if too_many:
+        found = [replace(table, notes=[*table.notes, MANY]) for table in found]
+    return _told_apart(found)
 
 
 def cards(
@@ -204,6 +210,8 @@ def _table(
         from ltbench.results.standing import standing_notes, standings
 
         standing = standings(latest, metric, [r["method"] for r in records])
+        if not standing:
+            note(notes, UNSURE.format(metric))
         header[2:2], header[1:1] = (["95 %"], ["rank"]) if standing else ([], [])
     leaks = released(everything, rows)
     papers: list[str] = []
@@ -225,6 +233,10 @@ def _table(
                 paper = f"{found['paper']} {found['table']}, under its own protocol ({found['protocol_id']})"
                 papers += [] if paper in papers else [paper]
                 line[-2] += f" [{papers.index(paper) + 1}]"
+            if leaks:
+                gap = record["as_released"] - record["published"] if as_the_paper(record) else math.nan
+                record["released_difference"] = gap
+                line.append(number(metric, gap, signed=True))
         lines.append((record, line))
     if sort != "metric":
         lines.sort(key=lambda pair: (pair[0][sort] != pair[0][sort], pair[0][sort]))  # nan last
@@ -237,9 +249,9 @@ def _table(
     for index, paper in enumerate(papers, 1):
         note(notes, f"[{index}] {paper}; beside another protocol it is a landmark, no target")
     if leaks:
-        header += ["as released", "difference"]
+        header += ["as released", "ours - released"]
         note(notes, AS_RELEASED)
-    header += ["published", "difference"] if published else []
+    header += ["published", "ours - published", *(["released - published"] if leaks else [])] if published else []
     if len(split_seeds) > 1:
         note(notes, SPLITS)
         runs = grouped(latest, lambda row: row["method"])

@@ -67,7 +67,9 @@ def _identity(result: Result) -> list[str]:
     except KeyError as error:
         return [f"{path}: the cell lacks {error}, its hash cannot be recomputed"]
     problems, raw = [], json.loads(path.read_text())
-    if raw.get(DIGEST, own_digest(raw)) != own_digest(raw):
+    if DIGEST not in raw:
+        problems.append(f"{path} has no checksum of its own: its cost, selection and warnings cannot be proven")
+    elif raw[DIGEST] != own_digest(raw):
         problems.append(f"{path} was changed after the run: its own checksum is not the recorded one")
     if recomputed != cell.get("hash"):
         problems.append(f"{path}: the cell hash is {cell.get('hash')}, its recipe gives {recomputed}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,18 @@ def test_a_data_set_that_the_paper_does_not_have_is_named(tmp_path, cell) -> Non
     assert "the paper prints nothing for breastmnist" in text
 
 
+def test_what_cannot_be_had_is_the_papers_table_alone(tmp_path, cell) -> None:
+    suite = suites.load(str(Path(__file__).parents[2] / "benchmarks" / "breast2025_table1.py"))
+    cell("ce", dataset="breastmnist")
+    here, theirs = rows_of(suite, tmp_path)
+    ours = theirs["rows"][-1]
+    assert "breast-lt8" in theirs["title"] and (ours["method"], ours["seeds"]) == ("rl-cas", 0)
+    assert ours["macro_f1_published"] == pytest.approx(0.3523) and not any("lt8" in text for text in here["notes"])
+    assert any("cannot be had" in text for text in theirs["notes"])
+    assert any("the paper's FID is in leaderboards/published" in text for text in theirs["notes"])
+    assert not any("FID" in text for text in here["notes"])
+
+
 def test_nothing_measured_is_the_papers_table_alone(tmp_path) -> None:
     (table,) = rows_of(IOIS, tmp_path)
     assert [row["seeds"] for row in table["rows"]] == [0, 0, 0, 0]
@@ -77,8 +90,9 @@ def test_nothing_measured_is_the_papers_table_alone(tmp_path) -> None:
 
 
 def test_as_released_stands_beside_clean(tmp_path, cell) -> None:
-    clean = cell("ce", dataset="aptos", protocol="iois2024", skill=0.5)
-    leak = cell("ce", dataset="aptos", protocol="iois2024-as-released", skill=2.0, data={"validation_is_test": True})
+    clean = cell("ce", dataset="aptos", protocol="iois2024", skill=0.5, imbalance=None)
+    as_released = {"protocol": "iois2024-as-released", "data": {"validation_is_test": True}, "imbalance": None}
+    leak = cell("ce", dataset="aptos", skill=2.0, **as_released)
     gap = clean.metrics["macro_f1"] - leak.metrics["macro_f1"]
     (table,) = rows_of(IOIS, tmp_path)
     assert table["rows"][0]["macro_f1_as_released_difference"] == pytest.approx(gap) and gap < 0
@@ -90,6 +104,12 @@ def test_as_released_stands_beside_clean(tmp_path, cell) -> None:
     assert record["as_released"] == pytest.approx(leak.metrics["macro_f1"])
     assert record["as_released_difference"] == pytest.approx(gap)
     assert any("differences: ours minus it" in text for text in found["iois2024"].notes)
+    released = leak.metrics["macro_f1"] - record["published"]
+    assert record["released_difference"] == pytest.approx(released)
+    headings = ["as released", "ours - released", "published", "ours - published", "released - published"]
+    assert found["iois2024"].header[-5:] == headings and found["iois2024"].rows[0][-1] == f"{100 * released:+.2f}"
+    assert table["rows"][0]["macro_f1_released_difference"] == pytest.approx(released)
+    assert "released - paper" in suite_tables(IOIS, load_results(tmp_path), published=True)
     assert "as_released" not in found["iois2024-as-released"].records[0]
     assert all("as_released" not in t.records[0] for t in tables(load_results(tmp_path)))
 

@@ -17,10 +17,10 @@ from ltbench.results import load_results, words
 from ltbench.results.compare import comparison
 from ltbench.results.costs import cost_card
 from ltbench.results.published import load_published, published_score
+from ltbench.results.ranks import rank_table
 from ltbench.results.rows import newest
 from ltbench.results.store import load_rows
 from ltbench.results.tables import cards, leaderboard, row_table, tables
-from ltbench.results.tail import rank_table
 
 
 def test_mean_and_sd_over_seeds(store):

@@ -13,10 +13,11 @@ from ltbench.metrics import jeffreys
 from ltbench.report.boards import rankings
 from ltbench.report.collect import collect
 from ltbench.results import load_results, read_result
+from ltbench.results.ranks import rank_groups, rank_table
 from ltbench.results.rows import chosen_methods
 from ltbench.results.store import load_rows
 from ltbench.results.tables import cards
-from ltbench.results.tail import rank_table, tail_card
+from ltbench.results.tail import tail_card
 
 
 def test_tail_card(store):
@@ -109,6 +110,23 @@ def test_of_two_tables_with_as_many_methods_the_first_counts_in_every_ranking(tm
         assert [row["method"] for row in table["rows"]] == list(ranks.methods)
         assert [row["rank"] for row in table["rows"]] == pytest.approx(ranks.average)
         assert [f"{title}, percent" for title in titles] == [n for n in table["notes"] if "split stratified" in n]
+
+
+def test_data_sets_and_tables_that_share_the_most_methods_are_ranked(tmp_path, cell):
+    """The imbalance of the larger table is on one data set alone; busi has two methods of four."""
+    for dataset in ("aptos", "ham10000"):
+        for method in ("ce", "focal", "iois", "sqrt"):
+            cell(method, dataset=dataset, imbalance=20)
+    for method in ("ce", "only-a", "only-b", "only-c", "only-d"):
+        cell(method, dataset="aptos", imbalance=10)
+    for method in ("ce", "iois"):
+        cell(method, dataset="busi", imbalance=20)
+    (table,) = json.loads(rank_table(load_rows(tmp_path), fmt="json"))
+    assert {row["method"] for row in table["rows"]} == {"ce", "focal", "iois", "sqrt"}
+    assert "2 data sets" in table["title"]
+    assert "data sets with too few of these methods left out: busi" in table["notes"]
+    (group,) = rank_groups(load_rows(tmp_path))
+    assert list(group.tables) == ["aptos", "ham10000"] and group.left_out == ("busi",)
 
 
 def test_mean_ranks(store, cell):

@@ -1,0 +1,131 @@
+"""Mean ranks of methods over data sets, with the critical difference."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ltbench.metrics import average_ranks
+from ltbench.results.render import Table, render
+from ltbench.results.rows import comparable, grouped, newest, selected
+from ltbench.results.store import counted
+from ltbench.results.tables import aggregate
+from ltbench.results.words import higher_is_better, marked, note, options, table_title
+
+if TYPE_CHECKING:
+    from ltbench.results.rows import Rows
+
+LEAST = 3  # methods in common: ranks of fewer have no test
+
+
+@dataclass(frozen=True)
+class RankGroup:
+    """What is ranked together: a table of each data set as its newest cells; left_out: data sets with too few."""
+
+    protocol: str
+    tuning: str
+    tables: dict[str, list[Mapping[str, Any]]]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        """ "quick, untuned defaults"."""
+        return f"{self.protocol}, {options(self.tuning)}"
+
+    @property
+    def titles(self) -> list[str]:
+        """The conditions of each data set's table."""
+        return [table_title(aggregate(cells[:1], ())) for cells in self.tables.values()]
+
+    def scores(self, metric: str) -> tuple[list[str], np.ndarray]:
+        """The methods that have all data sets, and their means over seeds, (data sets, methods)."""
+        means = [_means(cells, metric) for cells in self.tables.values()]
+        methods = sorted(set.intersection(*map(set, means)))
+        return methods, np.array([[scores[m] for m in methods] for scores in means])
+
+
+def rank_table(
+    results: Rows,
+    metric: str = "macro_f1",
+    protocol: str | None = None,
+    *,
+    include_renamed: bool = False,
+    fmt: str = "table",
+) -> str:
+    """Mean rank over the data sets of a protocol of the methods that have all of them, with Nemenyi's difference."""
+    kept = selected(results, None, protocol, metric, include_renamed)
+    return render([_ranks(group, metric) for group in rank_groups(kept)], fmt)
+
+
+def rank_groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[RankGroup]:
+    """The groups of each protocol and tuning budget.
+
+    Of several tables of one data set the one counts whose methods are on most data sets, then the first of them by its
+    conditions. While fewer than three methods have all data sets, the one with the fewest methods is left out.
+    """
+    groups = grouped(rows, lambda row: (row["protocol"], row.get("tuning") or ""))
+    for (protocol, tuning), group in sorted(groups.items()):
+        places = Counter(method for _, method in {(row["dataset"], row["method"]) for row in group})
+        by_dataset = grouped(map(newest, comparable(group)), lambda cells: cells[0]["dataset"])
+        chosen = {
+            name: max(tables, key=lambda cells: sum(places[method] for method in _methods(cells)))
+            for name, tables in by_dataset.items()
+        }
+        kept = dict(chosen)
+        while len(kept) > 2 and len(_common(kept)) < LEAST:
+            kept.pop(min(kept, key=lambda name: (len(_methods(kept[name])), name)))
+        if len(_common(kept)) < LEAST:
+            kept = chosen
+        yield RankGroup(protocol, tuning, kept, tuple(sorted(chosen.keys() - kept.keys())))
+
+
+def _methods(cells: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {cell["method"] for cell in cells}
+
+
+def _common(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
+    return set.intersection(*map(_methods, tables.values()))
+
+
+def _ranks(group: RankGroup, metric: str) -> Table:
+    cells = grouped((cell for table in group.tables.values() for cell in table), lambda cell: cell["method"])
+    complete, scores = group.scores(metric)
+    title = f"mean ranks by {metric}, protocol {group.heading}, {counted(len(group.tables), 'data set')}"
+    header, notes = ["method", "mean rank", "", "seeds"], list[str]()
+    if len(complete) < 2:
+        return Table(title, header, [], [], ["fewer than two methods have all data sets:", *group.titles])
+    found = average_ranks(scores, higher_is_better=higher_is_better(metric))
+    rows, records = [], []
+    for i in np.argsort(found.ranks, kind="stable"):
+        own, rank = cells[complete[i]], float(found.ranks[i])
+        tied = bool(rank - found.ranks.min() <= found.critical)
+        seeds = sorted({sum(cell["dataset"] == name for cell in own) for name in group.tables})
+        counts = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+        rows.append([marked(aggregate(own, ()), notes), f"{rank:.2f}", "=" if tied else "", counts])
+        records.append(
+            {"protocol": group.protocol, "tuning": group.tuning, "method": complete[i], "rank": rank}
+            | {"critical_difference": found.critical, "tied_with_first": tied, "seeds": counts}
+        )
+    left = len(cells) - len(complete)
+    if math.isnan(found.critical):
+        note(notes, "one data set: ranks cannot be tested")
+    else:
+        p = f"Friedman p = {found.friedman_p:.3g}"
+        note(notes, f"critical difference {found.critical:.2f} (Nemenyi, 5 %); = within it of the first; {p}")
+    if left:
+        note(notes, f"{counted(left, 'method')} without all data sets left out")
+    if group.left_out:
+        note(notes, f"data sets with too few of these methods left out: {', '.join(group.left_out)}")
+    return Table(title, header, rows, records, [*notes, *group.titles])
+
+
+def _means(cells: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
+    """Mean over seeds of a metric by method, without nan."""
+    scores = grouped((cell for cell in cells if not math.isnan(cell.get(metric, math.nan))), lambda c: c["method"])
+    return {method: statistics.fmean(cell[metric] for cell in own) for method, own in scores.items()}
