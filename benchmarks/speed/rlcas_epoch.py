@@ -2,10 +2,11 @@
 
 "epoch" is an RL-CAS epoch over a plain one (expected: 3 x 48 / 32 = 4.5, plus snapshots and validations). "sharing" is
 the same RL-CAS epoch with its JPEG files decoded by every candidate over the one as it is, where all candidates read
-images that were decoded once. "augmenting" is the share of an RL-CAS epoch that gathers and augments batches: what
-could be saved at most if the candidates shared augmented images as well.
+images that were decoded once; "decoding" is the share of an RL-CAS epoch that this decoding would take, timed alone,
+for files of `source` px that are scaled to `size`. "augmenting" is the share of an RL-CAS epoch that gathers and
+augments batches: what could be saved at most if the candidates shared augmented images as well.
 
-Run: python benchmarks/speed/rlcas_epoch.py [--pairs 9] [--size 64] [--backbone resnet10t] [--out FILE]
+Run: python benchmarks/speed/rlcas_epoch.py [--pairs 30] [--size 64] [--backbone resnet10t] [--out FILE]
 """
 
 from __future__ import annotations
@@ -85,6 +86,11 @@ class Side:
         outcome = train_candidates(self.classifier, self.plans(), self._train, self._validate)
         self.sampler.observe(outcome.scores, outcome.best)
 
+    def decode(self) -> None:
+        """What K candidates would decode in an epoch."""
+        for _ in range(K):
+            self.before()
+
     def augment(self) -> None:
         """The batches of an epoch without a network."""
         for plan in self.plans():
@@ -92,18 +98,18 @@ class Side:
                 pass
 
 
-def decoder(images: np.ndarray, passes: int) -> Callable[[], None]:
+def decoder(images: np.ndarray, passes: int, source: int) -> Callable[[], None]:
     """Decodes all images from JPEG, `passes` times, as a loader without a shared store would in an epoch."""
-    files = []
+    files, size = [], images.shape[1]
     for image in images:
         buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "JPEG", quality=90)
+        Image.fromarray(image).resize((source, source)).save(buffer, "JPEG", quality=90)
         files.append(buffer.getvalue())
 
     def decode() -> None:
         for _ in range(passes):
             for file in files:
-                np.asarray(Image.open(io.BytesIO(file)))
+                np.asarray(Image.open(io.BytesIO(file)).resize((size, size)))
 
     return decode
 
@@ -111,8 +117,9 @@ def decoder(images: np.ndarray, passes: int) -> Callable[[], None]:
 def main() -> None:
     """Measure, print and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--size", type=int, default=64, help="px")
+    parser.add_argument("--source", type=int, default=224, help="px of a file before it is scaled")
     parser.add_argument("--backbone", default="resnet10t")
     parser.add_argument("--passes", type=int, default=4, help="of the 64 real images in an epoch")
     parser.add_argument("--threads", type=int, default=1)
@@ -124,18 +131,24 @@ def main() -> None:
         plain, ours, apart = (
             Side(Path(folder) / str(i), sampler, args) for i, sampler in enumerate((PLAIN, RL_CAS, RL_CAS))
         )
-        apart.before = decoder(np.array(apart.context.train.images), args.passes)
+        apart.before = decoder(np.array(apart.context.train.images), args.passes, args.source)
         for side in (plain, ours, apart):
             side()
         for name, pair in {
             "epoch": (plain, ours),
             "sharing": (ours, apart),
+            "decoding": (ours, apart.decode),
             "augmenting": (ours, ours.augment),
         }.items():
             rows[name] = interval(paired(*pair, args.pairs, rng), rng)
             print(json.dumps({name: rows[name]}), flush=True)
     facts = {"torch": torch.__version__, "threads": args.threads, "machine": platform.machine(), "pairs": args.pairs}
-    facts |= {"size": args.size, "backbone": args.backbone, "expected_epoch": K * (BATCH + 2 * CLASSES) / BATCH}
+    facts |= {
+        "size": args.size,
+        "source": args.source,
+        "backbone": args.backbone,
+        "expected_epoch": K * (BATCH + 2 * CLASSES) / BATCH,
+    }
     args.out.write_text(json.dumps({**facts, **rows}, indent=1) + "\n")
 
 

@@ -130,6 +130,7 @@ def tiny_context(
     channels: int = 3,
     seed: int = 0,
     protocol: Mapping[str, Any] | None = None,
+    device: str = "cpu",
     **slots: Any,
 ) -> CellContext:
     """A real context over tiny data, its fit cache and files below `folder`.
@@ -150,7 +151,7 @@ def tiny_context(
         if isinstance(section, Mapping)
     }
     folder.mkdir(parents=True, exist_ok=True)
-    policy = DevicePolicy(torch.device("cpu"))
+    policy = DevicePolicy(torch.device(device))
     return CellContext(
         recipe={"seed": seed, "protocol": fields, "dataset": {"name": "tiny"}, **recipe},
         versions=versions,

@@ -39,8 +39,11 @@ OVERFIT: dict[str, Any] = {
 }
 
 
-def test_inference_sees_each_image_once_and_equals_the_encoder_in_the_loop(tmp_path: Path) -> None:
-    run, _ = tiny(tmp_path, steps=7, samples=2)
+@pytest.mark.parametrize(("table", "steps"), [(10, 7), (1000, 60)])
+def test_inference_sees_each_image_once_and_equals_the_encoder_in_the_loop(
+    tmp_path: Path, table: int, steps: int
+) -> None:
+    run, _ = tiny(tmp_path, train_steps=table, steps=steps, samples=2)
     classifier, images = run.classifier, run.context.val.images
     classifier.nets.double()
     classifier.mean, classifier.std = classifier.mean.double(), classifier.std.double()
@@ -52,8 +55,8 @@ def test_inference_sees_each_image_once_and_equals_the_encoder_in_the_loop(tmp_p
     means, states = classifier.denoised(images, run.context)
     assert calls == {"encoder": 1, "guide": 1}
     x = classifier.prepare(torch.tensor(images).permute(0, 3, 1, 2).float() / 255)
-    plan = Plan.of("respaced", 7, classifier.table)
-    noise = torch.randn(len(images), 7, 2, 3, generator=run.context.torch_rng("chain"))
+    plan = Plan.of("respaced", steps, classifier.table)
+    noise = torch.randn(len(images), steps, 2, 3, generator=run.context.torch_rng("chain"))
     naive = []
     for sample in range(2):
 
@@ -131,6 +134,24 @@ def test_votes_follow_the_distance_to_one(tmp_path: Path) -> None:
     assert classifier.predict(None, run.context).argmax() == 1
     classifier.decision = "mean"
     assert classifier.predict(None, run.context).argmax() == 0
+
+
+def test_chains_of_an_image_are_averaged_or_vote(tmp_path: Path) -> None:
+    run, _ = tiny(tmp_path, decision="mean", samples=2)
+    classifier = run.classifier
+    means = GuideLogits(*(torch.zeros(1, 3),) * 3)
+    y = torch.tensor([[[2.0, 0, 0], [-1.5, 1.5, 0]]])  # (n, S, C): the first chain alone says 0, their mean 1
+    classifier.denoised = lambda images, context: (means, y[None])
+    np.testing.assert_allclose(classifier.predict(None, run.context), [[0.25, 0.75, 0]], atol=1e-6)
+    y = torch.tensor([[[0.9, 0, 0], [0, 1.1, 0], [0.2, 0.8, 0]]])
+    classifier.decision = "vote"
+    np.testing.assert_allclose(classifier.predict(None, run.context), [[1 / 3, 2 / 3, 0]], atol=1e-6)
+
+
+def test_one_step_is_the_guess_from_the_last_index(tmp_path: Path) -> None:
+    run, probs = tiny(tmp_path, steps=1)
+    _, states = run.classifier.denoised(run.context.val.images, run.context)
+    assert len(states) == 2 and np.isfinite(probs).all()
 
 
 def test_guide_and_denoiser_learn_what_they_are_shown(tmp_path: Path) -> None:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffmic_support import fresh
 from ltbench_diffmic.denoiser import Denoiser, Encoder
-from ltbench_diffmic.guide import DualGuide, corners, priors
+from ltbench_diffmic.guide import EPS, DualGuide, corners, priors
 from ltbench_diffmic.guide import Logits as GuideLogits
 from ltbench_diffmic.trunk import build_trunk
 from torch import nn
 
 from ltbench.models.nets import build_backbone
-from ltbench.models.regions import GatedAttention
+from ltbench.models.regions import GatedAttention, rescaled
+from ltbench.testing.tiny import tiny_context, tiny_options
 
 
 def parameters(*modules: nn.Module) -> int:
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
-@pytest.mark.parametrize(("classes", "denoiser", "guide"), [(4, 108417604, 47556864), (7, 108472903, 47569152)])
+@pytest.mark.parametrize(
+    ("classes", "denoiser", "guide"),
+    [(4, 108417604, 47556864), (5, 108436037, 47560960), (7, 108472903, 47569152)],
+)
 def test_parameters_are_those_of_the_release(classes: int, denoiser: int, guide: int) -> None:
     with torch.device("meta"):
         encoder = Encoder(build_backbone("resnet18", 3, 224, "none", None), 512, 6144)
@@ -32,6 +38,17 @@ def test_parameters_are_those_of_the_release(classes: int, denoiser: int, guide:
         dual = DualGuide(trunk, local, 2048, classes, 32, 6, "first")  # type: ignore[arg-type]
     assert parameters(encoder, noise) == denoiser
     assert parameters(dual) == guide
+    assert parameters(noise.gammas) == 18450432 and parameters(encoder[0], encoder[1]) == 14328384
+
+
+@pytest.mark.parametrize(("mmd", "momentum"), [(0.5, 0.271), (0.0, 0.1)])
+def test_statistics_of_the_encoder_move_as_in_three_passes(tmp_path: Path, mmd: float, momentum: float) -> None:
+    """The release runs the encoder once for each of three branches, this one once: 1 - 0.9**3 for three times 0.1."""
+    spec = tiny_options("classifier", "diffmic", mmd=mmd)
+    context = tiny_context(tmp_path, classifier=spec)
+    encoder = fresh(context.recipe["classifier"], context).nets["encoder"]
+    norms = [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert norms and all(m.momentum == pytest.approx(momentum) for m in norms)
 
 
 def test_fusions_of_the_prior() -> None:
@@ -44,6 +61,7 @@ def test_fusions_of_the_prior() -> None:
 
 def test_places_of_the_crops() -> None:
     maps = torch.tensor([[[1.0, 0], [2, 4]], [[4, 1], [0, 0]]])[None]
+    np.testing.assert_allclose(rescaled(maps, EPS).sum(1)[0], [[1.25, 0.25], [0.5, 1]])
     assert corners(maps, 8, 4, 3)[0].tolist() == [[0, 0], [4, 4], [4, 0]]
     flat = corners(torch.ones(1, 2, 7, 7), 224, 32, 6)  # a flat map says nothing: the lowest index wins every tie
     assert flat[0].tolist() == [[0, 0]] * 6

@@ -72,6 +72,15 @@ def test_running_baselines(gamma: float, expected: list[float]) -> None:
     assert seen[1:] == pytest.approx(expected, abs=1e-12)
 
 
+def test_baseline_and_advantages_of_three_candidates() -> None:
+    """The vector of the interfaces sheet, section 7."""
+    rewards = np.array([0.0393040, 0.0593190, 0.0851840])
+    first = next_baseline(0.0, rewards, 0.99)
+    assert first == pytest.approx(0.06065631, abs=6e-9)
+    assert rewards - first == pytest.approx([-0.02135231, -0.00133731, 0.02452769], abs=6e-9)
+    assert next_baseline(first, rewards, 0.99) == pytest.approx(0.06126287, abs=6e-9)
+
+
 def test_reinforce_gradient_and_first_adam_step() -> None:
     team = agents(2, hidden=0)
     actions, rewards = np.array([[0, 2], [1, 2], [2, 1]]), np.array([0.05, 0.08, 0.02])

@@ -141,6 +141,15 @@ def test_balanced_softmax(logits: Any, expected: Any) -> None:
         assert float(found) == pytest.approx(value, abs=6e-7)
 
 
+def test_cross_entropy_where_the_sheet_sets_balanced_softmax_beside_it() -> None:
+    loss = ltbench.build("loss", "ce")
+    loss.setup(class_counts=np.array([100, 10, 1]), total_epochs=1)
+    loss.on_epoch_start(0)
+    logits = torch.tensor([[2.0, -1, 0.5]], dtype=torch.float64)
+    found = [float(loss.loss(logits, torch.tensor([label]))) for label in range(3)]
+    assert found == pytest.approx([0.241311, 3.241311, 1.741311], abs=6e-7)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -51,6 +51,7 @@ def test_sketch_loss() -> None:
     assert wrong == pytest.approx(0.14547347, abs=5e-9)
     assert 0.1 * float(sketch_loss(predicted, target, abar)) == pytest.approx(0.01413035, abs=5e-9)
     assert float(sketch_loss(predicted[:1], target[:1], torch.ones(1))) == pytest.approx(0.225)
+    assert float(sketch_loss(predicted[1:], target[1:], torch.ones(1))) == pytest.approx(0.25)
     with pytest.raises(ContractError, match=r"sketches have shape \(2, 1, 1, 2\), predicted are \(2, 1, 2, 2\)"):
         sketch_loss(predicted, target[:, :, :1], abar)
 
