@@ -7,15 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffmic_support import SMALL, fresh, tiny
 from ltbench_diffmic.diffmic import DiffMIC
+from PIL import Image
 
 import ltbench
+from ltbench.cli import main
 from ltbench.describe import describe
 from ltbench.errors import UserError
 from ltbench.plugins import plugins
+from ltbench.recipe.merge import resolve
 from ltbench.testing import tiny_context
 from ltbench.testing.tiny import tiny_options, tiny_run
 
@@ -128,3 +132,27 @@ def test_every_option_is_documented() -> None:
     text = describe(plugins().registry.get("classifier", "diffmic"))
     missing = [field.name for field in dataclasses.fields(DiffMIC) if f"  {field.name} = " not in text]
     assert not missing and "dual" in text.lower() and "map_stride: px of a cell" in text
+
+
+@pytest.mark.parametrize("method", ["diffmic", "rl-cas"])
+def test_one_class_alone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str) -> None:
+    (tmp_path / "images" / "only").mkdir(parents=True)
+    for k in range(12):
+        picture = np.random.default_rng(k).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        Image.fromarray(picture).save(tmp_path / "images" / "only" / f"{k}.png")
+    words = ["--dataset", f"folder:{tmp_path / 'images'}", "--out", str(tmp_path / "runs"), "--device", "cpu"]
+    assert main(["run", "--method", method, *words]) == 2
+    assert "needs at least 2 classes, got 1" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").rglob("result.json"))
+
+
+@pytest.mark.parametrize("dataset", ["aptos", "ham10000"])
+def test_the_released_protocol_selects_on_test_and_samples_as_documented(dataset: str) -> None:
+    """docs/decisions.md: split, selection and metric are the release's; its sampler and warm-up are options."""
+    draft, _ = resolve("diffmic", dataset, "diffmic2023-as-released")
+    clean, _ = resolve("diffmic", dataset, "diffmic2023")
+    chosen = [(found.recipe["protocol"]["split"], found.recipe["protocol"]["select"]) for found in (draft, clean)]
+    assert chosen == [("released:diffmic_split", "accuracy"), ("column:diffmic_split", "macro_f1")]
+    for found in (draft, clean):
+        options = found.recipe["classifier"]
+        assert (options["sampler"], options["warmup_epochs"], options["train_steps"]) == ("respaced", 10, 1000)
