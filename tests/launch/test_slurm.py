@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ltbench.cli import main
@@ -142,3 +143,53 @@ def test_two_bundles_on_a_real_slurm(slurm, tmp_path, capfd):
         time.sleep(0.5)
     assert main(command) == 0
     assert "3 cells, all finished; nothing to submit" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_job_that_slurm_interrupts_is_queued_again_and_goes_on(slurm, tmp_path, capfd):
+    """USR2 is what Slurm sends before a time limit and on preemption."""
+    pytest.importorskip("submitit")
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    grid = [
+        "sweep",
+        "--methods",
+        "ce",
+        "--dataset",
+        "digits-lt",
+        "--seeds",
+        "0",
+        "--protocol",
+        "quick",
+        "--device",
+        "cpu",
+    ]
+    grid += ["--set", "protocol.epochs=60"]
+    options = ["--executor", "slurm", "--slurm", "partition=all", "--slurm", "time=30", "--slurm", "cpus_per_task=1"]
+    assert main([*grid, *options, "--out", str(out)]) == 0
+    (name,) = capfd.readouterr().out.split()
+    history = wait_until(lambda: next((p for p in out.rglob("history.jsonl") if p.read_bytes().count(b"\n") > 2), None))
+    subprocess.run(["scancel", name, "--signal", "USR2"], check=True)
+    wait_until(lambda: "Restarts=1" in job_of(name) or (history.parent / "result.json").exists())
+    assert "Restarts=1" in job_of(name) and not (history.parent / "result.json").exists()
+    seen = history.read_bytes().count(b"\n")
+    wait_until(lambda: (history.parent / "result.json").exists())
+    log = "".join(path.read_text() for path in (out / ".slurm").glob("*_log.err"))
+    assert "resuming" in log, log
+    assert seen >= 3 and len(next(out.rglob("history.jsonl")).read_bytes().splitlines()) == 60
+    assert main([*grid, "--out", str(alone)]) == 0
+    one, two = (np.load(next(folder.rglob("predictions.npz"))) for folder in (out, alone))
+    assert all(np.array_equal(one[key], two[key]) for key in one.files)
+
+
+def wait_until(found):
+    """What `found()` gives once it is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := found()):
+        queue = subprocess.run(["squeue"], capture_output=True, text=True).stdout
+        assert time.monotonic() < deadline, queue
+        time.sleep(0.25)
+    return value
+
+
+def job_of(name):
+    return subprocess.run(["scontrol", "show", "job", name], capture_output=True, text=True).stdout

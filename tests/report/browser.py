@@ -1,4 +1,7 @@
-"""A headless Chromium by the WebDriver protocol (W3C), without a client library."""
+"""A headless Chromium by the WebDriver protocol (W3C), without a client library.
+
+`python tests/report/browser.py SITE OUT` writes pictures of the pages of a report: light, dark, and on a phone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -81,6 +85,13 @@ class Browser:
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(_call(f"{self.session}/screenshot")))
 
+    def whole(self, path: Path, most: int = 6000) -> None:
+        """A picture of the page from its head to its foot, or of its first `most` pixels."""
+        tall = min(int(self.run("return document.documentElement.scrollHeight")), most)
+        area = {"x": 0, "y": 0, "width": self.run("return innerWidth"), "height": tall, "scale": 1}
+        found = self.devtools("Page.captureScreenshot", captureBeyondViewport=True, clip=area)
+        path.write_bytes(base64.b64decode(found["data"]))
+
     def quit(self) -> None:
         _call(self.session, method="DELETE")
 
@@ -126,3 +137,24 @@ def _call(url: str, body: dict[str, Any] | None = None, method: str | None = Non
             return json.load(answer)["value"]
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{url}: {error.read().decode()[:500]}") from None
+
+
+def pictures(site: Path, out: Path) -> list[Path]:
+    """One picture of every kind of page in light and dark, and on a phone."""
+    out.mkdir(parents=True, exist_ok=True)
+    pages = [*sorted(site.glob("*.html")), *sorted((site / "cells").glob("*.html"))[:1]]
+    written = []
+    for kind in ("light", "dark", "phone"):
+        with browser() as chrome:
+            if kind == "phone":
+                chrome.phone()
+            chrome.colours("dark" if kind == "dark" else "light")
+            for page in pages:
+                chrome.open(page)
+                written.append(out / f"{page.stem}-{kind}.png")
+                chrome.whole(written[-1])
+    return written
+
+
+if __name__ == "__main__":
+    print(*pictures(Path(sys.argv[1]), Path(sys.argv[2])), sep="\n")

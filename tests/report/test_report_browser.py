@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Browser, browser, missing
+from browser import Browser, browser, missing, pictures
+from PIL import Image
 from stores import HOSTILE
 
 import ltbench.report
@@ -127,6 +128,14 @@ def test_dark_and_light_follow_the_reader(chrome: Browser, site: Path) -> None:
         "dark": ["rgb(20, 23, 27)", "rgb(230, 233, 237)"],
         "light": ["rgb(255, 255, 255)", "rgb(27, 31, 36)"],
     }
+
+
+def test_pictures_of_the_pages_show_them_in_light_and_dark(site: Path, tmp_path: Path) -> None:
+    found = {path.name: np.asarray(Image.open(path).convert("L"), dtype=float) for path in pictures(site, tmp_path)}
+    for page in ("index", "plots", "compare", "cells"):
+        light, dark, phone = (found[f"{page}-{kind}.png"] for kind in ("light", "dark", "phone"))
+        assert light.mean() > 200 > 80 > dark.mean() and min(light.std(), dark.std()) > 5, page
+        assert light.shape[1] > 1000 and phone.shape[1] in (390, 780), page
 
 
 def test_comparing_two_methods(chrome: Browser, site: Path, store: Path) -> None:
