@@ -1,10 +1,10 @@
-"""RL-CAS, table 1 (the private Breast-LT-8 cannot be had; BreastMNIST only).
+"""RL-CAS, table 1: BreastMNIST, and the paper's numbers alone of the private Breast-LT-8, which cannot be had.
 
 ltbench sweep breast2025_table1
 ltbench sweep breast2025_table1 --protocol quick --dataset breastmnist --seeds 0-1
 """
 
-title = "RL-CAS, table 1 (the private Breast-LT-8 cannot be had; BreastMNIST only)"
+title = "RL-CAS, table 1"
 source = "Subtyping Breast Lesions via Generative Augmentation based Long-tailed Recognition in Ultrasound, MICCAI 2025"
 protocol = "breast2025"
 datasets = ["breastmnist"]

@@ -187,9 +187,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "interval_coverage.json")
     options = parser.parse_args()
     result: dict = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    result |= {"recalls": RECALLS, "test_parts": PARTS, **dict.fromkeys(options.parts)}
+    result = {part: result[part] for part in (*STUDIES, "of") if part in result}
+    result |= {"recalls": RECALLS, "test_parts": PARTS}
+    begun = set()
     for part, setting, found in studies(options):
-        result[part] = {**(result[part] or {}), setting: found}
+        result[part] = {**(result[part] if part in begun else {}), setting: found}
+        begun.add(part)
         experiments = {"images": options.experiments, "paired_false_positives": options.experiments}
         number = None if part == "recall_jeffreys" else experiments.get(part, options.run_experiments)
         result["of"] = {**result.get("of", {}), part: {"experiments": number, "resamples": options.resamples}}

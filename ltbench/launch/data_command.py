@@ -43,7 +43,7 @@ def run_data_command(args: argparse.Namespace) -> int:
         missing = [line["name"] for line in lines if line["state"] == "missing"]
         print("\nhow to get the rest:" if missing else "\nnothing is missing")
         for name in missing:
-            print(f"  {name}: {ways[name]}")
+            print(f"  {name}: " + ways[name].replace("\n", "\n    "))
         return 0
     if not args.dataset:
         raise UserError(f"which data set? ltbench data {args.action} NAME; see ltbench list dataset")
@@ -59,7 +59,7 @@ def run_data_command(args: argparse.Namespace) -> int:
     report = manage.check(dataset, root)
     problems = report.pop("problems")
     for key, value in report.items():
-        print(f"{key.replace('_', ' ')}: {value if args.all else _shortened(value)}")
+        print(f"{key.replace('_', ' ')}: {value if args.all or key == 'classes' else _shortened(value)}")
     print(f"problems: {'; '.join(problems) or 'none'}")
     return 1 if problems else 0
 

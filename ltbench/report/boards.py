@@ -129,13 +129,17 @@ def _told_apart(found: Sequence[Board]) -> list[Board]:
 def rankings(entries: Sequence[Entry]) -> list[tuple[str, list[str], Ranks]]:
     """Per protocol and tuning budget with two or more data sets: its name, the titles of the tables, and the ranks.
 
+    Behind the titles stand the data sets that were left out.
+
     They are those of `ltbench leaderboard --ranks`.
     """
     result = []
-    for group in rank_groups(selected([entry.row for entry in entries])):
+    for group in rank_groups(selected([entry.row for entry in entries]), QUALITY):
         ranks = ranked(*group.scores(QUALITY))
         if ranks:
-            result.append((group.heading, [title.removesuffix(", percent") for title in group.titles], ranks))
+            titles = [title.removesuffix(", percent") for title in group.titles]
+            left = [f"left out for want of common methods: {', '.join(group.left_out)}"] if group.left_out else []
+            result.append((group.heading, titles + left, ranks))
     return result
 
 

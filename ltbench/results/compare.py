@@ -50,7 +50,12 @@ def verdict(c: Comparison, d: Difference) -> str:
     higher = f"{c.b if d.value > 0 else c.a} higher"
     if len(c.seeds) < 2:
         return f"{higher} (these models)"
-    return f"{higher} *" if seeds_can_show(len(c.seeds)) else higher
+    return f"{higher} *" if seeds_can_show(_independent(c)) else higher
+
+
+def _independent(c: Comparison) -> int:
+    """How many pairs are independent of each other: splits, or the seeds of one."""
+    return c.n_splits if c.n_splits > 1 else len(c.seeds)
 
 
 def _metrics(c: Comparison) -> Table:
@@ -104,9 +109,10 @@ def _notes(c: Comparison) -> list[str]:
         ]
     if splits:
         notes.append(OVERLAP)
-    if not seeds_can_show(k):
-        least = f"{smallest_wilcoxon_p(k):.3g}"
-        notes.append(f"no stars: the exact Wilcoxon test of {counted(k, 'seed')} cannot go below p = {least}")
+    pairs = _independent(c)
+    if not seeds_can_show(pairs):
+        least = f"{smallest_wilcoxon_p(pairs):.3g}"
+        notes.append(f"no stars: the exact Wilcoxon test of {counted(pairs, unit)} cannot go below p = {least}")
     key, d = next(iter(c.differences.items()))
     if k > 1 and d.p_holm >= LEVEL and d.value != 0:
         gap = f"{100 * d.value:+.2f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ltbench.results.record import Result
 from ltbench.results.render import Table
@@ -13,9 +13,6 @@ from ltbench.results.rows import deviation, grouped, numbers
 from ltbench.results.store import usable
 from ltbench.results.tables import aggregate
 from ltbench.results.words import marked, note, number, printed, table_title
-
-if TYPE_CHECKING:
-    pass
 
 NOTES = (
     "gap: validation minus test, mean ± sd over seeds. Both parts hold other images, and what one is harder than the "

@@ -13,7 +13,7 @@ import numpy as np
 
 from ltbench.metrics import average_ranks
 from ltbench.results.render import Table, render
-from ltbench.results.rows import comparable, grouped, newest, selected
+from ltbench.results.rows import comparable, grouped, newest, numbers, selected
 from ltbench.results.store import counted
 from ltbench.results.tables import aggregate
 from ltbench.results.words import higher_is_better, marked, note, options, table_title
@@ -21,7 +21,7 @@ from ltbench.results.words import higher_is_better, marked, note, options, table
 if TYPE_CHECKING:
     from ltbench.results.rows import Rows
 
-LEAST = 3  # methods in common: ranks of fewer have no test
+LEAST = 3  # methods in common, and data sets, below which none is left out: two cannot tell three methods apart
 
 
 @dataclass(frozen=True)
@@ -60,29 +60,37 @@ def rank_table(
 ) -> str:
     """Mean rank over the data sets of a protocol of the methods that have all of them, with Nemenyi's difference."""
     kept = selected(results, None, protocol, metric, include_renamed)
-    return render([_ranks(group, metric) for group in rank_groups(kept)], fmt)
+    return render([_ranks(group, metric) for group in rank_groups(kept, metric)], fmt)
 
 
-def rank_groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[RankGroup]:
-    """The groups of each protocol and tuning budget.
+def rank_groups(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterator[RankGroup]:
+    """The groups of each protocol and tuning budget, of cells that have the metric.
 
-    Of several tables of one data set the one counts whose methods are on most data sets, then the first of them by its
-    conditions. While fewer than three methods have all data sets, the one with the fewest methods is left out.
+    Of several tables of one data set the one counts whose methods are on most other data sets, then the first of them
+    by its conditions. Where fewer than three methods have all data sets, those are left out, one by one, without which
+    most methods have all, down to three data sets.
     """
-    groups = grouped(rows, lambda row: (row["protocol"], row.get("tuning") or ""))
+    measured = [row for row in rows if not math.isnan(numbers([row], metric)[0])]
+    groups = grouped(measured, lambda row: (row["protocol"], row.get("tuning") or ""))
     for (protocol, tuning), group in sorted(groups.items()):
         places = Counter(method for _, method in {(row["dataset"], row["method"]) for row in group})
         by_dataset = grouped(map(newest, comparable(group)), lambda cells: cells[0]["dataset"])
         chosen = {
-            name: max(tables, key=lambda cells: sum(places[method] for method in _methods(cells)))
+            name: max(tables, key=lambda cells: sum(places[method] - 1 for method in _methods(cells)))
             for name, tables in by_dataset.items()
         }
-        kept = dict(chosen)
-        while len(kept) > 2 and len(_common(kept)) < LEAST:
-            kept.pop(min(kept, key=lambda name: (len(_methods(kept[name])), name)))
-        if len(_common(kept)) < LEAST:
-            kept = chosen
+        kept = _kept(chosen)
         yield RankGroup(protocol, tuning, kept, tuple(sorted(chosen.keys() - kept.keys())))
+
+
+def _kept(tables: dict[str, list[Mapping[str, Any]]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The data sets that are ranked; all of them where no choice of them shares two methods."""
+    steps = [tables]
+    while len(steps[-1]) > 2:
+        fewer = [{name: cells for name, cells in steps[-1].items() if name != left} for left in sorted(steps[-1])]
+        steps.append(max(fewer, key=lambda some: len(_common(some))))
+    good = [some for some in steps if min(len(some), len(_common(some))) >= LEAST]
+    return next(iter([*good, *(some for some in steps if len(_common(some)) > 1), tables]))
 
 
 def _methods(cells: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -121,7 +129,7 @@ def _ranks(group: RankGroup, metric: str) -> Table:
     if left:
         note(notes, f"{counted(left, 'method')} without all data sets left out")
     if group.left_out:
-        note(notes, f"data sets with too few of these methods left out: {', '.join(group.left_out)}")
+        note(notes, f"data sets without enough of these methods left out: {', '.join(group.left_out)}")
     return Table(title, header, rows, records, [*notes, *group.titles])
 
 

@@ -38,7 +38,7 @@ GROUPS = tuple(f"{name}_accuracy" for name in NAMES)
 class Standing:
     """95 % interval (low, high); seeds: whether it holds their spread; p: paired against the first, corrected.
 
-    smallest: images of the smallest test class, 0 where no predictions were read.
+    smallest: images of the smallest test class, 0 where no predictions were read. parts: how many test parts.
     rank: "1=" where the method may be the best, "?" where nothing could be paired, "" where the metric is undefined;
     " °" behind it where it is paired on one seed. The first is the first whose predictions can be read.
     """
@@ -49,6 +49,7 @@ class Standing:
     seeds: bool
     p: float
     smallest: int
+    parts: int = 1
 
     @property
     def tied(self) -> bool:
@@ -56,25 +57,38 @@ class Standing:
         return self.rank == TIED
 
 
-class _Part(NamedTuple):
-    """Runs on one split: seeds (k,), values (k,), draws (k, R) over the same resampled images as other methods'."""
+Run = tuple[int, int]  # split seed, seed
 
-    seeds: tuple[int, ...]
+
+class _Part(NamedTuple):
+    """Runs on one test part: runs (k,), values (k,), draws (k, R) over the same resampled images as other methods'."""
+
+    runs: tuple[Run, ...]
     values: np.ndarray
     draws: np.ndarray
     smallest: int
 
+    def joined(self, other: _Part) -> _Part:
+        """With the runs of another split on the same test images."""
+        values, draws = np.concatenate([self.values, other.values]), np.concatenate([self.draws, other.draws])
+        return _Part((*self.runs, *other.runs), values, draws, self.smallest)
+
 
 @dataclass(frozen=True)
 class _Runs:
-    """The runs of a method by split seed."""
+    """The runs of a method by test part: splits of the same test images are one sample of images, not several."""
 
     parts: Mapping[int, _Part]
 
     @property
-    def cells(self) -> set[tuple[int, int]]:
+    def cells(self) -> set[Run]:
         """Split seed and seed of every run."""
-        return {(split, seed) for split, part in self.parts.items() for seed in part.seeds}
+        return {run for part in self.parts.values() for run in part.runs}
+
+    @property
+    def splits(self) -> set[int]:
+        """The split seeds of its runs."""
+        return {split for split, _ in self.cells}
 
     @property
     def smallest(self) -> int:
@@ -103,20 +117,22 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
     runs = _read(latest, metric, methods, resamples)
     rng, most = (
         np.random.default_rng(0),
-        max((len(found.parts) for found in runs.values() if _defined(found)), default=0),
+        max((len(found.splits) for found in runs.values() if _defined(found)), default=0),
     )
-    best = next((m for m in methods if m in runs and _defined(runs[m]) and len(runs[m].parts) == most), "")
+    best = next((m for m in methods if m in runs and _defined(runs[m]) and len(runs[m].splits) == most), "")
     found, p_values = {}, []
     for index, method in enumerate(methods):
         mine = runs.get(method)
         if mine and not _defined(mine):
-            found[method] = Standing("", float("nan"), float("nan"), False, float("nan"), mine.smallest)
+            found[method] = Standing(
+                "", float("nan"), float("nan"), False, float("nan"), mine.smallest, len(mine.parts)
+            )
             p_values.append(float("nan"))
             continue
         low, high = interval(mine.draws(rng)) if mine else (float("nan"), float("nan"))
         low, high = np.clip((low, high), *BOUNDS.get(metric, (0.0, 1.0))).tolist()  # a t interval of two seeds is wide
-        several, smallest = (len(mine.cells) > 1, mine.smallest) if mine else (False, 0)
-        found[method] = Standing(str(index + 1), low, high, several, float("nan"), smallest)
+        several, smallest, parts = (len(mine.cells) > 1, mine.smallest, len(mine.parts)) if mine else (False, 0, 1)
+        found[method] = Standing(str(index + 1), low, high, several, float("nan"), smallest, parts)
         p_values.append(_paired_p(runs[best], mine, rng) if mine and method != best else float("nan"))
     corrected = np.minimum(1.0, np.array(p_values) * (len(methods) - 1)).tolist()
     for method, p in zip(methods, corrected, strict=True):
@@ -129,10 +145,11 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
     return found
 
 
-def standing_notes(found: Mapping[str, Standing], metric: str, splits: bool = False) -> list[str]:
-    """What the columns rank and 95 % mean; splits: rows are of several."""
+def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
+    """What the columns rank and 95 % mean."""
     if not found:
         return []
+    splits = any(standing.parts > 1 for standing in found.values())
     over = "images, seeds and splits" if splits else "images and seeds"
     notes = [
         f"95 %: of {metric} over test {over}; 1=: may be the best, not separated from the first row by the "
@@ -165,18 +182,25 @@ def _read(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[st
     parts: dict[str, dict[int, _Part]] = defaultdict(dict)
     seen: dict[bytes, int] = {}  # the same test images get the same weights, others get others
     for split, rows in sorted(grouped(latest, lambda row: row.get("split_seed") or 0).items()):
-        for method, part in _split(rows, metric, methods, resamples, seen).items():
-            parts[method][split] = part
+        images, found = _split(split, rows, metric, methods, resamples, seen)
+        for method, part in found.items():
+            before = parts[method].get(images)
+            parts[method][images] = before.joined(part) if before else part
     wanted = grouped(latest, lambda row: row["method"])
     runs = {method: _Runs(found) for method, found in parts.items()}
     return {method: found for method, found in runs.items() if len(found.cells) == len(wanted[method])}
 
 
 def _split(
-    rows: Sequence[Mapping[str, Any]], metric: str, methods: Sequence[str], resamples: int, seen: dict[bytes, int]
-) -> dict[str, _Part]:
-    """The runs on one split by method, all on the same resampled images."""
-    found: dict[str, tuple[tuple[int, ...], list[np.ndarray]]] = {}
+    split: int,
+    rows: Sequence[Mapping[str, Any]],
+    metric: str,
+    methods: Sequence[str],
+    resamples: int,
+    seen: dict[bytes, int],
+) -> tuple[int, dict[str, _Part]]:
+    """Which test images they are, and the runs on one split by method, all on the same resampled images."""
+    found: dict[str, tuple[tuple[Run, ...], list[np.ndarray]]] = {}
     first: tuple[np.ndarray, ...] | None = None
     data: Mapping[str, Any] = {}
     for method in methods:
@@ -194,20 +218,21 @@ def _split(
         first, data = (tests[0], results[0].data["data"]) if first is None else (first, data)
         if all(np.array_equal(x, y) for test in tests for x, y in zip(test, first, strict=True)):
             kept = answers if metric in OF_PROBS else [probs.argmax(axis=1) for probs in answers]
-            found[method] = tuple(row["seed"] for row in mine), kept
+            found[method] = tuple((split, row["seed"]) for row in mine), kept
     if first is None:
-        return {}
+        return -1, {}
     y_true = first[1]
     value = _metric(metric, data, y_true, int(first[2][1]))
     whole, parts = np.ones((1, len(y_true)), dtype=np.float32), defaultdict(list)
-    rng = np.random.default_rng(seen.setdefault(first[0].tobytes(), len(seen)))
+    images = seen.setdefault(first[0].tobytes(), len(seen))
+    rng = np.random.default_rng(images)
     for weights in weight_blocks(len(y_true), resamples, rng):
         for method, (_, kept) in found.items():
             parts[method].append(np.stack([value(answers, weights) for answers in kept]))
     smallest = int(np.unique(y_true, return_counts=True)[1].min(initial=len(y_true)))
-    return {
-        method: _Part(seeds, np.array([value(a, whole)[0] for a in kept]), np.concatenate(parts[method], 1), smallest)
-        for method, (seeds, kept) in found.items()
+    return images, {
+        method: _Part(runs, np.array([value(a, whole)[0] for a in kept]), np.concatenate(parts[method], 1), smallest)
+        for method, (runs, kept) in found.items()
     }
 
 
@@ -243,15 +268,15 @@ def _alone(first: _Runs, other: _Runs) -> str:
 
 
 def _paired_p(first: _Runs, other: _Runs, rng: np.random.Generator) -> float:
-    if set(first.parts) != set(other.parts):
+    if first.splits != other.splits:
         return float("nan")  # means over other splits are in no order
-    gaps = {split: _gap(first.parts[split], part) for split, part in other.parts.items()}
-    gaps = {split: gap for split, gap in gaps.items() if gap.seeds}
+    gaps = {images: _gap(first.parts[images], part) for images, part in other.parts.items()}
+    gaps = {images: gap for images, gap in gaps.items() if gap.runs}
     return bootstrap_p(_Runs(gaps).draws(rng)) if gaps else float("nan")
 
 
 def _gap(first: _Part, other: _Part) -> _Part:
-    """The other minus the first on the seeds that both have."""
-    seeds = tuple(sorted(set(first.seeds) & set(other.seeds)))
-    a, b = ([part.seeds.index(seed) for seed in seeds] for part in (first, other))
-    return _Part(seeds, other.values[b] - first.values[a], other.draws[b] - first.draws[a], 0)
+    """The other minus the first on the runs that both have."""
+    runs = tuple(sorted(set(first.runs) & set(other.runs)))
+    a, b = ([part.runs.index(run) for run in runs] for part in (first, other))
+    return _Part(runs, other.values[b] - first.values[a], other.draws[b] - first.draws[a], 0)

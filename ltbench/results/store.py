@@ -81,7 +81,11 @@ def status(root: Path | str) -> list[dict[str, Any]]:
             try:
                 read_result(folder)
                 torn = not is_zipfile(folder / PREDICTIONS)  # its end alone is read
-                state, note = ("torn", f"{folder / PREDICTIONS} is cut short; {AGAIN}") if torn else ("finished", "")
+                state, note = (
+                    ("torn", f"{folder / PREDICTIONS} is cut short or unreadable; {AGAIN}")
+                    if torn
+                    else ("finished", "")
+                )
             except CheckpointError as error:
                 state, note = "broken", str(error)
         elif _held(folder):

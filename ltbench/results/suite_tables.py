@@ -73,7 +73,7 @@ def _table(suite: Suite, dataset: str, group: Sequence[Mapping[str, Any]], resul
     ]
     measured = grouped(newest(group), lambda row: row["method"])
     shared = aggregate(group[:1], ()) if group else None
-    alike = source == dataset and (shared is None or as_the_paper(shared))
+    alike = source == dataset and dataset not in suite.absent and (shared is None or as_the_paper(shared))
     protocol = shared["protocol"] if shared else suite.protocol
     leaks = released(results, group) if group else {}
     parts = ["mean", *(["as_released", "as_released_difference"] if leaks else [])]
@@ -96,7 +96,7 @@ def _table(suite: Suite, dataset: str, group: Sequence[Mapping[str, Any]], resul
     header = ["row of the paper", "method", "seeds", *(_heading(metric, part) for metric, part in columns)]
     if leaks:
         note(notes, AS_RELEASED)
-    if published and source == dataset and not alike:
+    if published and source == dataset and shared and not alike:
         note(notes, OF_OURS)
     if published and not printed_there:
         note(notes, f"the paper prints nothing for {dataset}")
@@ -168,6 +168,6 @@ def _notes(
     ):
         note(notes, "the paper's FID is in leaderboards/published: of other weights and numbers of images than ours")
     absent = sum(not record["seeds"] for record in records)
-    if absent:
+    if absent and dataset not in suite.absent:
         note(notes, f"{counted(absent, 'row')} of {len(records)} not measured under these conditions")
     return notes

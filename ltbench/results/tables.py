@@ -50,7 +50,10 @@ MANY = f"more than {MOST_CELLS} cells, so that predictions are not read: interva
 UNSURE = "no interval: {} cannot be resampled by its test images"
 RELEASED = "-as-released"
 ALIKE = ("dataset", "weights", "imbalance", "tuning")  # conditions that an as-released protocol leaves as they are
-AS_RELEASED = "as released: the same method under the authors' released split and selection; differences: ours minus it"
+AS_RELEASED = (
+    "as released: the same method under the authors' released split and selection; differences: ours minus it, and it "
+    "minus the paper's"
+)
 SPLITS = "runs: of all splits and seeds; means over splits of means over seeds, ± over all runs"
 OF_OURS = (
     "the imbalance was set or the options were tuned here: papers' numbers are no target, and no difference is printed"
@@ -241,7 +244,7 @@ def _table(
     if sort != "metric":
         lines.sort(key=lambda pair: (pair[0][sort] != pair[0][sort], pair[0][sort]))  # nan last
     split_seeds = {row.get("split_seed") or 0 for row in latest}
-    for text in standing_notes(standing, metric, len(split_seeds) > 1) if standing else ():
+    for text in standing_notes(standing, metric) if standing else ():
         note(notes, text)
     if len(latest) < len(rows):
         left = counted(len(rows) - len(latest), "older result")

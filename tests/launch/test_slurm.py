@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -99,7 +100,8 @@ def slurm(monkeypatch, tmp_path_factory) -> Iterator[None]:
         )
     )
     (home / "slurm.conf").write_text(
-        f"ClusterName=one\nSlurmctldHost=localhost\nSlurmctldPort=26817\nSlurmdPort=26818\nAuthInfo=socket={home}/munge\n"
+        f"ClusterName=one\nSlurmctldHost=localhost\nSlurmctldPort={free_port()}\nSlurmdPort={free_port()}\n"
+        f"AuthInfo=socket={home}/munge\n"
         f"SlurmUser=root\nSlurmdUser=root\n{places}ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n"
         "SelectType=select/cons_tres\nSelectTypeParameters=CR_Core\nReturnToService=2\n"
         f"NodeName=localhost CPUs={os.cpu_count()} State=UNKNOWN\n"
@@ -124,7 +126,9 @@ def slurm(monkeypatch, tmp_path_factory) -> Iterator[None]:
     finally:
         for name in ("slurmd.pid", "slurmctld.pid", "pid-file"):
             if (home / name).exists():
-                subprocess.run(["kill", (home / name).read_text().strip()], check=False)
+                process = (home / name).read_text().strip()
+                subprocess.run(["kill", process], check=False)
+                wait_until(lambda process=process: not Path("/proc", process).exists())
 
 
 @pytest.mark.slow
@@ -150,20 +154,7 @@ def test_a_job_that_slurm_interrupts_is_queued_again_and_goes_on(slurm, tmp_path
     """USR2 is what Slurm sends before a time limit and on preemption."""
     pytest.importorskip("submitit")
     out, alone = tmp_path / "out", tmp_path / "alone"
-    grid = [
-        "sweep",
-        "--methods",
-        "ce",
-        "--dataset",
-        "digits-lt",
-        "--seeds",
-        "0",
-        "--protocol",
-        "quick",
-        "--device",
-        "cpu",
-    ]
-    grid += ["--set", "protocol.epochs=60"]
+    grid = ["sweep", *GRID[1:7], "--methods", "ce", "--seeds", "0", "--set", "protocol.epochs=60"]
     options = ["--executor", "slurm", "--slurm", "partition=all", "--slurm", "time=30", "--slurm", "cpus_per_task=1"]
     assert main([*grid, *options, "--out", str(out)]) == 0
     (name,) = capfd.readouterr().out.split()
@@ -171,14 +162,19 @@ def test_a_job_that_slurm_interrupts_is_queued_again_and_goes_on(slurm, tmp_path
     subprocess.run(["scancel", name, "--signal", "USR2"], check=True)
     wait_until(lambda: "Restarts=1" in job_of(name) or (history.parent / "result.json").exists())
     assert "Restarts=1" in job_of(name) and not (history.parent / "result.json").exists()
-    seen = history.read_bytes().count(b"\n")
     wait_until(lambda: (history.parent / "result.json").exists())
     log = "".join(path.read_text() for path in (out / ".slurm").glob("*_log.err"))
     assert "resuming" in log, log
-    assert seen >= 3 and len(next(out.rglob("history.jsonl")).read_bytes().splitlines()) == 60
+    assert len(next(out.rglob("history.jsonl")).read_bytes().splitlines()) == 60
     assert main([*grid, "--out", str(alone)]) == 0
     one, two = (np.load(next(folder.rglob("predictions.npz"))) for folder in (out, alone))
     assert all(np.array_equal(one[key], two[key]) for key in one.files)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def wait_until(found):

@@ -169,7 +169,7 @@ def test_the_sampler_draws_from_the_law_of_an_exact_denoiser(
 
 
 def test_the_steps_of_a_chain_do_not_leave_the_device() -> None:
-    """What would make a GPU wait, a copy or a value that Python reads, happens no more often with more steps."""
+    """On the device `meta` nothing can be copied back or read by Python; copies to it do not grow with the steps."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Counting(TorchDispatchMode):
@@ -184,9 +184,10 @@ def test_the_steps_of_a_chain_do_not_leave_the_device() -> None:
     waits = ("_to_copy", "_local_scalar_dense", "lift_fresh", "nonzero", "is_nonzero", "equal")
     found = []
     for steps in (5, 60):
-        plan, prior = Plan.of("respaced", steps, alpha_bars(1000)), torch.full((4, 3), 1 / 3)
+        plan, prior = Plan.of("respaced", steps, alpha_bars(1000)), torch.full((4, 3), 1 / 3, device="meta")
         with Counting() as counting:
-            plan.run(lambda i, y: 0.5 * y, prior, torch.zeros(steps, 4, 3))
+            states = plan.run(lambda i, y: 0.5 * y, prior, torch.zeros(steps, 4, 3, device="meta"))
+        assert states.shape == (steps + 1, 4, 3) and states.device.type == "meta"
         found.append({name: counting.calls[name] for name in waits})
         assert counting.calls["mul"] >= steps  # the steps ran under the count
     assert found[0] == found[1] and found[0]["_local_scalar_dense"] == 0

@@ -104,3 +104,24 @@ def test_splits_on_the_command_line(tmp_path, runs, capsys):
     assert main(["leaderboard", "--splits", "--tail", "--out", str(tmp_path)]) == 2
     assert "--tail does not go with --splits" in capsys.readouterr().err
     assert [len(group) for group in comparable(load_rows(tmp_path), splits=True)] == [9]
+
+
+def test_splits_of_the_same_test_images_are_one_sample_of_them(tmp_path, cell):
+    """A fixed test part whose training part is cut anew: its images are no other images, however often it is cut."""
+    for split in range(4):
+        for seed in (0, 1):
+            own = {"data": {"split": {"scheme": "column:split", "seed": split}}}
+            own["cell"] = {"recipe": {"dataset": {"name": "digits-lt", "imbalance": 20}, "split": split, "seed": seed}}
+            cell("ce", seed, skill=0.9, **own)
+            cell("iois", seed, skill=1.1, **own)
+    cells = load_results(tmp_path)
+    found = table(tmp_path)
+    runs = [read_result(row["folder"]) for row in load_rows(tmp_path) if row["method"] == "iois"]
+    values = np.array([run.metrics["macro_f1"] for run in runs])
+    y, preds = runs[0].predictions.y_true, [run.predictions.probs.argmax(axis=1) for run in runs]
+    order = np.argsort(runs[0].predictions.ids)
+    draws = metric_draws(y[order], [p[order] for p in preds], 4, 1000, np.random.default_rng(0))["macro_f1"]
+    low, high = interval(hierarchical_draws([values], [draws], np.random.default_rng(0)))
+    record = next(r for r in found.records if r["method"] == "iois")
+    assert (record["macro_f1_low"], record["macro_f1_high"]) == pytest.approx((low, high), abs=2e-3)
+    assert not any("share images" in note for note in found.notes) and len(cells) == 16

@@ -113,20 +113,29 @@ def test_of_two_tables_with_as_many_methods_the_first_counts_in_every_ranking(tm
 
 
 def test_data_sets_and_tables_that_share_the_most_methods_are_ranked(tmp_path, cell):
-    """The imbalance of the larger table is on one data set alone; busi has two methods of four."""
+    """The imbalance of the larger table is on one data set alone; busi shares one method with the others."""
     for dataset in ("aptos", "ham10000"):
         for method in ("ce", "focal", "iois", "sqrt"):
             cell(method, dataset=dataset, imbalance=20)
-    for method in ("ce", "only-a", "only-b", "only-c", "only-d"):
+    for method in ("ce", *(f"only-{k}" for k in range(9))):
         cell(method, dataset="aptos", imbalance=10)
-    for method in ("ce", "iois"):
+    for method in ("ce", *(f"other-{k}" for k in range(6))):
         cell(method, dataset="busi", imbalance=20)
     (table,) = json.loads(rank_table(load_rows(tmp_path), fmt="json"))
     assert {row["method"] for row in table["rows"]} == {"ce", "focal", "iois", "sqrt"}
     assert "2 data sets" in table["title"]
-    assert "data sets with too few of these methods left out: busi" in table["notes"]
-    (group,) = rank_groups(load_rows(tmp_path))
+    assert "data sets without enough of these methods left out: busi" in table["notes"]
+    (group,) = rank_groups(load_rows(tmp_path), "macro_f1")
     assert list(group.tables) == ["aptos", "ham10000"] and group.left_out == ("busi",)
+
+
+def test_two_methods_on_all_data_sets_are_ranked_on_all(tmp_path, cell):
+    for dataset in ("aptos", "ham10000", "busi", "breastmnist"):
+        for method in ("ce", "iois", *(["sqrt"] if dataset in ("aptos", "busi") else [])):
+            cell(method, dataset=dataset, imbalance=20)
+    (group,) = rank_groups(load_rows(tmp_path), "macro_f1")
+    assert len(group.tables) == 4 and not group.left_out
+    assert not list(rank_groups(load_rows(tmp_path), "nll-of-nothing"))
 
 
 def test_mean_ranks(store, cell):
