@@ -55,7 +55,7 @@ def add(verb: Verb) -> None:
     p.add_argument(
         "--statistics",
         action=argparse.BooleanOptionalAction,
-        help="intervals and ties (default: for up to 500 cells, whose predictions are read)",
+        help="intervals and ties (default: for up to 1,000 cells, whose predictions are read)",
     )
     p.add_argument("--all", action="store_true", help="also rows renamed by --set")
     out(p)

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 Card = Callable[[Sequence[Mapping[str, Any]], str], Table | None]
 SECONDS = "seconds"
-MOST_CELLS = 500  # whose predictions are read unasked
-MANY = f"more than {MOST_CELLS} cells, so that predictions are not read: intervals and ties with --statistics"
+MOST_CELLS = 1000  # whose predictions are read unasked
+MANY = f"more than {MOST_CELLS:,} cells, so that predictions are not read: intervals and ties with --statistics"
 UNSURE = "no interval: {} cannot be resampled by its test images"
 RELEASED = "-as-released"
 ALIKE = ("dataset", "weights", "imbalance", "tuning")  # conditions that an as-released protocol leaves as they are
@@ -81,7 +81,7 @@ def leaderboard(
 
     results: of `load_results` or `load_rows`. Percent with two decimals; csv and json hold fractions. Cells whose
     method or protocol was renamed by an override are left out unless asked for. statistics: interval and ties of the
-    metric, by default for up to 500 cells, whose predictions must be read. published: the papers' numbers, those under
+    metric, by default for up to 1,000 cells, whose predictions are read. published: the papers' numbers, those under
     as-released protocols, and the differences. sort: "metric" (best first), "seconds" or "method". splits: cells whose
     splits differ by their seed alone share a table, means over splits of means over seeds. Raises UnknownName for a
     metric or format, UserError for a data set or protocol that is not there.
