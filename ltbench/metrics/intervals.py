@@ -10,6 +10,7 @@ import numpy as np
 
 from ltbench.errors import ContractError
 
+ROUNDING = 1e-9  # splits whose means differ by less have the same
 DRAWS = 20000  # a p value of 1e-4 can be told: with Holm's correction fifty methods can still be separated
 
 
@@ -55,8 +56,7 @@ def hierarchical_draws(
     (k, R) of these values over its images, the same images for all seeds. One seed of one split: these draws. Several
     seeds of one split: a t variate with k - 1 degrees of freedom, scaled by s / sqrt(k), beside `shared_draws` of its
     images. Several splits: their means alone, each of which holds all that lies below it, as a t variate with a degree
-    of freedom for each split but one; their variance is at least what seeds and images alone would make it, so that
-    splits that agree by chance narrow nothing. Returns (R,) for one run, else (DRAWS,).
+    of freedom for each split but one. Returns (R,) for one run, else (DRAWS,).
     """
     if len(points) != len(images) or not all(len(p) == len(d) for p, d in zip(points, images, strict=False)):
         raise ContractError(
@@ -75,14 +75,19 @@ def hierarchical_draws(
 
 
 def split_error(points: Sequence[np.ndarray], images: Sequence[np.ndarray]) -> float:
-    """Standard error of a mean over two or more splits, arguments as those of `hierarchical_draws`."""
+    """Standard error of a mean over two or more splits, arguments as those of `hierarchical_draws`.
+
+    Where all splits have one and the same mean (a few test images give few values) it is that of seeds and images.
+    """
+    spread = float(np.var([np.mean(values) for values in points], ddof=1))
+    if spread > ROUNDING**2:
+        return float(np.sqrt(spread / len(points)))
     below = [
         float(np.nanvar(shared_draws(np.asarray(draws, np.float64))))
         + (float(np.var(values, ddof=1) / len(values)) if len(values) > 1 else 0.0)
         for values, draws in zip(points, images, strict=True)
     ]
-    spread = float(np.var([np.mean(values) for values in points], ddof=1))
-    return float(np.sqrt(max(spread, float(np.mean(below))) / len(points)))
+    return float(np.sqrt(np.mean(below) / len(points)))
 
 
 def _t(scale: float, df: int, rng: np.random.Generator) -> np.ndarray:

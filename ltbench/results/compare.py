@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ltbench.metrics import seeds_can_show, smallest_wilcoxon_p
 from ltbench.results.comparison import LEVEL, Comparison, Difference, comparison
 from ltbench.results.render import Table, render
-from ltbench.results.standing import OVERLAP, few_images
+from ltbench.results.standing import OVERLAP, TWO, few_images
 from ltbench.results.store import counted
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def _notes(c: Comparison) -> list[str]:
         ]
     if splits:
         notes.append(OVERLAP)
+    if _independent(c) == 2:
+        notes.append(TWO)
     pairs = _independent(c)
     if not seeds_can_show(pairs):
         least = f"{smallest_wilcoxon_p(pairs):.3g}"

@@ -28,6 +28,10 @@ OVERLAP = (
     "splits of one data set share images, training and test: other images would spread more than these splits do among "
     "themselves"
 )
+TWO = (
+    "two seeds, or two splits, are one difference: its interval is mostly far too wide, and now and then too narrow; "
+    "rows with more say more"
+)
 TIED, UNKNOWN, ALONE = "1=", "?", " °"
 BOUNDS = {"mcc": (-1.0, 1.0), "quadratic_kappa": (-1.0, 1.0), "nll": (0.0, np.inf), "brier": (0.0, 2.0)}
 COUNTED = frozenset(key for key in from_confusion(np.eye(2)) if not key.startswith("per_class"))
@@ -36,7 +40,7 @@ GROUPS = tuple(f"{name}_accuracy" for name in NAMES)
 
 @dataclass(frozen=True)
 class Standing:
-    """95 % interval (low, high); seeds: whether it holds their spread; p: paired against the first, corrected.
+    """95 % interval (low, high); runs: how many it holds; p: paired against the first, corrected.
 
     smallest: images of the smallest test class, 0 where no predictions were read. parts: how many test parts.
     rank: "1=" where the method may be the best, "?" where nothing could be paired, "" where the metric is undefined;
@@ -46,7 +50,7 @@ class Standing:
     rank: str
     low: float
     high: float
-    seeds: bool
+    runs: int
     p: float
     smallest: int
     parts: int = 1
@@ -131,8 +135,8 @@ def standings(latest: Sequence[Mapping[str, Any]], metric: str, methods: Sequenc
             continue
         low, high = interval(mine.draws(rng)) if mine else (float("nan"), float("nan"))
         low, high = np.clip((low, high), *BOUNDS.get(metric, (0.0, 1.0))).tolist()  # a t interval of two seeds is wide
-        several, smallest, parts = (len(mine.cells) > 1, mine.smallest, len(mine.parts)) if mine else (False, 0, 1)
-        found[method] = Standing(str(index + 1), low, high, several, float("nan"), smallest, parts)
+        count, smallest, parts = (len(mine.cells), mine.smallest, len(mine.parts)) if mine else (0, 0, 1)
+        found[method] = Standing(str(index + 1), low, high, count, float("nan"), smallest, parts)
         p_values.append(_paired_p(runs[best], mine, rng) if mine and method != best else float("nan"))
     corrected = np.minimum(1.0, np.array(p_values) * (len(methods) - 1)).tolist()
     for method, p in zip(methods, corrected, strict=True):
@@ -162,10 +166,13 @@ def standing_notes(found: Mapping[str, Standing], metric: str) -> list[str]:
         )
     if any(standing.rank == "" for standing in found.values()):
         notes.append("n/a: the metric is undefined there, for example for a group in which the data set has no class")
+    few = {standing.parts if standing.parts > 1 else standing.runs for standing in found.values() if standing.runs > 1}
+    if 2 in few:
+        notes.append(TWO)
     notes += few_images(min((standing.smallest for standing in found.values() if standing.smallest), default=0))
     if any(standing.low == standing.high for standing in found.values()):
         notes.append("an interval without width: no resampled image changes the metric; other images still could")
-    if any(ALONE in standing.rank or not (standing.seeds or np.isnan(standing.low)) for standing in found.values()):
+    if any(ALONE in standing.rank or not (standing.runs > 1 or np.isnan(standing.low)) for standing in found.values()):
         notes.append("° one seed, or one in common with the first row: images alone, what other seeds give is unknown")
     return notes
 

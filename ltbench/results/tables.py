@@ -282,7 +282,7 @@ def _add_standing(record: dict[str, Any], line: list[str], standing: Standing, m
     record |= {f"{metric}_low": standing.low, f"{metric}_high": standing.high}
     record |= {"p_against_first": standing.p, "tied_with_first": standing.tied}
     bounds = [number(metric, bound) for bound in (standing.low, standing.high)]
-    line[2:2] = ["" if math.isnan(standing.low) else f"{' to '.join(bounds)}{'' if standing.seeds else ' °'}"]
+    line[2:2] = ["" if math.isnan(standing.low) else f"{' to '.join(bounds)}{'' if standing.runs > 1 else ' °'}"]
     line[1:1] = [standing.rank]
 
 

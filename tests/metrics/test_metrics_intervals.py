@@ -60,7 +60,7 @@ def test_several_splits_give_the_t_interval_of_their_means(seeds):
     assert split_error(points, images) == pytest.approx(stats.sem(means))
 
 
-def test_splits_that_agree_by_chance_keep_the_error_of_their_images_and_seeds():
+def test_splits_with_one_and_the_same_mean_have_the_error_of_their_images_and_seeds():
     rng = np.random.default_rng(0)
     values = np.array([0.4, 0.6])
     images = [np.tile(rng.normal(0.5, 0.1, 20000), (2, 1)) for _ in range(4)]
@@ -71,14 +71,14 @@ def test_splits_that_agree_by_chance_keep_the_error_of_their_images_and_seeds():
 @pytest.mark.parametrize(("splits", "seeds"), [(2, 1), (3, 1), (5, 1), (2, 3), (3, 3), (5, 3)])
 @pytest.mark.parametrize("of_split", [0.0, 0.01, 0.06])
 def test_splits_keep_their_level(splits, seeds, of_split):
-    """sd: `of_split`, 0.02 of seeds, 0.02 of images. Five splits that differ meet the level, fewer undercut it."""
+    """sd: `of_split`, 0.02 of seeds, 0.02 of images."""
     rng, found = np.random.default_rng(splits), 0
     for _ in range(600):
         shared = rng.normal(0, np.hypot(0.02, of_split), splits)
         points = [s + rng.normal(0, 0.02, seeds) for s in shared]
         images = [p[:, None] + rng.normal(0, 0.02, 300) for p in points]
         found += bootstrap_p(hierarchical_draws(points, images, rng)) < 0.05
-    assert (0.02 if splits == 5 and of_split == 0.06 else 0.0) <= found / 600 <= 0.07
+    assert 0.025 <= found / 600 <= 0.08  # three deviations about 5 %
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])
