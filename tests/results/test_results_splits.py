@@ -6,10 +6,13 @@ import statistics
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ltbench.cli import main
 from ltbench.metrics import bootstrap_p, hierarchical_draws, interval, metric_draws
 from ltbench.results import load_results, read_result
+from ltbench.results.compare import compare
+from ltbench.results.comparison import comparison
 from ltbench.results.rows import comparable
 from ltbench.results.store import load_rows
 from ltbench.results.tables import tables
@@ -104,6 +107,27 @@ def test_splits_on_the_command_line(tmp_path, runs, capsys):
     assert main(["leaderboard", "--splits", "--tail", "--out", str(tmp_path)]) == 2
     assert "--tail does not go with --splits" in capsys.readouterr().err
     assert [len(group) for group in comparable(load_rows(tmp_path), splits=True)] == [9]
+
+
+def test_a_comparison_over_splits_counts_splits(tmp_path, runs):
+    """Closed form: the t test of the splits' mean differences, for three metrics at 5 % together."""
+    gap = comparison(load_results(tmp_path), "ce", "iois").differences["macro_f1"]
+    value = {key: result.metrics["macro_f1"] for key, result in runs.items()}
+    means = [
+        statistics.fmean(value["iois", split, seed] - value["ce", split, seed] for seed in seeds)
+        for split, seeds in ((0, (0, 1)), (1, (0,)))
+    ]
+    error, t = stats.sem(means), stats.t(1)
+    assert gap.value == pytest.approx(statistics.fmean(means))
+    assert gap.detectable == pytest.approx((t.ppf(1 - 0.05 / 6) + t.ppf(0.8)) * error)
+    needed = 2 + gap.more
+    for splits, enough in ((needed, True), (needed - 1, needed == 2)):
+        if splits > 1:
+            t = stats.t(splits - 1)
+            least = (t.ppf(1 - 0.05 / 6) + t.ppf(0.8)) * np.std(means, ddof=1) / splits**0.5
+            assert (least <= abs(gap.value)) == enough
+    text = compare(tmp_path, "ce", "iois")
+    assert "the exact Wilcoxon test of 2 splits" in text and "two seeds, or two splits, are one difference" in text
 
 
 def test_splits_of_the_same_test_images_are_one_sample_of_them(tmp_path, cell):
