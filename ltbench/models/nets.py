@@ -103,7 +103,10 @@ SMALL = {"small_cnn": SmallCNN, "small_resnet": SmallResNet}
 
 
 def build_backbone(name: str, in_chans: int, image_size: int, weights: str, path: str | None) -> nn.Module:
-    """A network (B, c, h, w) -> (B, num_features); weights "none", "timm" (downloads) or a file at `path`."""
+    """A network (B, c, h, w) -> (B, num_features); weights "none", "timm" (downloads) or a file at `path`.
+
+    Raises UserError for an unknown name, weights that cannot be had, and images that are too small for the network.
+    """
     if name in SMALL:
         if weights != "none":
             raise UserError(f"backbone {name!r} has no pre-trained weights; use --set weights=none")
@@ -126,10 +129,19 @@ def build_backbone(name: str, in_chans: int, image_size: int, weights: str, path
                 f"the pre-trained weights of {name!r} cannot be downloaded ({type(error).__name__}); "
                 "give a file: --set weights=PATH, or train from scratch: --protocol standard-scratch"
             ) from error
-    model = timm.create_model(name, pretrained=False, **options)
+    try:
+        model = timm.create_model(name, pretrained=False, **options)
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, in_chans, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        raise UserError(
+            f"backbone {name!r} cannot read images of {image_size} x {image_size} px ({why}); take larger ones with "
+            "--set protocol.image_size=N, or another backbone"
+        ) from error
     if path is not None:
-        load_weights(model, Path(path), name)
-    return model
+        load_weights(model.train(), Path(path), name)
+    return model.train()
 
 
 def load_weights(model: nn.Module, path: Path, name: str) -> None:

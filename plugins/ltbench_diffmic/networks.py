@@ -69,9 +69,12 @@ def check_room(options: Options, name: str, channels: int, size: int, shape: tor
 
 
 def room(options: Options, name: str, channels: int, size: int) -> int:
-    """Places of a crop in images of `size` px, from shapes alone."""
+    """Places of a crop in images of `size` px, from shapes alone; 0 where they are too small for the backbone."""
     with torch.device("meta"):
-        trunk = build_trunk(name, channels, size, options.map_stride, "none", None)
+        try:
+            trunk = build_trunk(name, channels, size, options.map_stride, "none", None)
+        except UserError:
+            return 0
         return places(shape_of(trunk, channels, size)[2:], size, crop_of(options, size))
 
 

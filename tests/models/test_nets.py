@@ -216,6 +216,24 @@ def test_unknown_backbone_optimiser_and_schedule():
         learning_rate({"optimizer": {"lr": 1}, "schedule": {"name": "poly"}}, 0, 0, 1, 1)
 
 
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "pvt_v2_b0", "swin_tiny_patch4_window7_224"])
+def test_images_too_small_for_a_backbone_are_refused(name):
+    with pytest.raises(UserError, match=f"backbone '{name}' cannot read images of 3 x 3 px .*image_size=N, or another"):
+        build_backbone(name, 3, 3, "none", None)
+
+
+def test_building_a_backbone_leaves_it_to_train_and_draws_nothing_more():
+    torch.manual_seed(0)
+    found = build_backbone("resnet10t", 3, 32, "none", None)
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    import timm
+
+    plain = timm.create_model("resnet10t", num_classes=0)
+    assert torch.equal(torch.get_rng_state(), state) and found.training
+    assert all(torch.equal(a, b) for a, b in zip(found.state_dict().values(), plain.state_dict().values(), strict=True))
+
+
 def test_schedules():
     cosine = {"optimizer": {"lr": 1.0}, "schedule": {"name": "cosine", "warmup": 1}}
     rates = [learning_rate(cosine, e, s, 4, 3) for e in range(3) for s in range(4)]
