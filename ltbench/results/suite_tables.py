@@ -66,19 +66,18 @@ def _plain(row: Mapping[str, Any]) -> str:
 def _table(suite: Suite, dataset: str, group: Sequence[Mapping[str, Any]], results: Rows, published: bool) -> Table:
     source = suite.stands_for.get(dataset, dataset)
     printed_there = _printed_there(suite, source)
-    metrics = list(dict.fromkeys(metric for _, metric in printed_there)) or [
-        "macro_f1",
-        "balanced_accuracy",
-        "accuracy",
-    ]
+    first = suite.stands_for.get(suite.datasets[0], suite.datasets[0])
+    metrics = list(dict.fromkeys(metric for _, metric in printed_there or _printed_there(suite, first)))
+    metrics = metrics or ["macro_f1", "balanced_accuracy", "accuracy"]
     measured = grouped(newest(group), lambda row: row["method"])
     shared = aggregate(group[:1], ()) if group else None
     alike = source == dataset and dataset not in suite.absent and (shared is None or as_the_paper(shared))
     protocol = shared["protocol"] if shared else suite.protocol
     leaks = released(results, group) if group else {}
     parts = ["mean", *(["as_released", "as_released_difference"] if leaks else [])]
-    parts += ["published"] if published else []
-    parts += ["difference", *(["released_difference"] if leaks else [])] if published and alike else []
+    beside = published and bool(printed_there)
+    parts += ["published"] if beside else []
+    parts += ["difference", *(["released_difference"] if leaks else [])] if beside and alike else []
     columns = [(metric, part) for metric in metrics for part in parts]
     notes: list[str] = []
     records, rows = list[dict[str, Any]](), list[list[str]]()
@@ -100,7 +99,7 @@ def _table(suite: Suite, dataset: str, group: Sequence[Mapping[str, Any]], resul
         note(notes, OF_OURS)
     if published and not printed_there:
         note(notes, f"the paper prints nothing for {dataset}")
-    notes += _notes(suite, dataset, source, protocol, records, published)
+    notes += _notes(suite, dataset, source, protocol, records, beside)
     title = table_title(shared) if shared else f"{dataset}, protocol {protocol}, percent"
     return Table(f"{suite.title}: {title}", header, rows, records, notes)
 
