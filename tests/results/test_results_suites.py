@@ -70,17 +70,7 @@ def test_a_data_set_that_the_paper_does_not_have_is_named(tmp_path, cell) -> Non
     text = suite_tables(IOIS, load_results(tmp_path), dataset="breastmnist", published=True)
     assert "the paper prints nothing for breastmnist" in text and "landmark" not in text
     header = next(line for line in text.splitlines() if line.lstrip().startswith("row of the paper"))
-    assert header.split() == [
-        "row",
-        "of",
-        "the",
-        "paper",
-        "method",
-        "seeds",
-        "macro_f1",
-        "balanced_accuracy",
-        "mcc",
-    ]  # as on its own
+    assert header.split()[4:] == ["method", "seeds", "macro_f1", "balanced_accuracy", "mcc"]  # as on its own data
 
 
 def test_what_cannot_be_had_is_the_papers_table_alone(tmp_path, cell) -> None:
