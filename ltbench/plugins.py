@@ -128,4 +128,5 @@ def plugins() -> Plugins:
                 manager.unregister(name=f"{point.name}={point.value}")
             line = f"{type(error).__name__}: {error}".splitlines()[0]
             broken.append(Quarantined(point.name, point.value, line, traceback.format_exc()))
+            registry.left_out.append(f"{point.value} ({line})")
     return Plugins(manager, registry, tuple(broken), Events(manager))

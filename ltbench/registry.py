@@ -120,7 +120,13 @@ class Registry:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], list[Component]] = {}
+        self.left_out: list[str] = []  # broken plugins, each with its error: what is unknown may be theirs
         self._plugin = "ltbench"
+
+    @property
+    def hint(self) -> str:
+        """For an unknown name: the plugins that could not be loaded, "" where all were."""
+        return f". Not loaded: {'; '.join(self.left_out)}" if self.left_out else ""
 
     @contextmanager
     def filling(self, plugin: str) -> Iterator[None]:
@@ -157,7 +163,9 @@ class Registry:
         known = self.names(kind)
         found = self._entries.get((kind, str(id).replace("_", "-")))
         if not found:
-            raise UnknownName(f"unknown {kind} {id!r}.{nearest(str(id), known)} See all: ltbench list {kind}")
+            raise UnknownName(
+                f"unknown {kind} {id!r}.{nearest(str(id), known)} See all: ltbench list {kind}{self.hint}"
+            )
         if len(found) > 1:
             raise PluginError(
                 f"{kind} {id!r} is offered by two plugins, {' and '.join(c.plugin for c in found)}; "

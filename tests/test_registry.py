@@ -149,6 +149,12 @@ def test_broken_plugins_are_left_out_and_listed(with_plugins, capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert all(f"left out: plugin {name}" in out for name in errors)
+    with pytest.raises(
+        UnknownName, match=r"unknown loss 'half-way'.*Not loaded: .*stranger_half \(ValueError: broken in"
+    ):
+        loaded.registry.get("loss", "half-way")
+    assert main(["check", "half-way"]) == 2
+    assert "stranger_half (ValueError: broken in the middle)" in capsys.readouterr().err
 
 
 def test_events_reach_plugins(with_plugins):

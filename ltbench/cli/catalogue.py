@@ -69,7 +69,7 @@ def _check(args: argparse.Namespace) -> int:
     registry = plugins().registry
     kinds = [args.kind] if args.kind else [k for k in KINDS if args.id.replace("_", "-") in registry.names(k)]
     if not kinds:
-        raise UnknownName(f"no component is called {args.id!r}; see: ltbench list")
+        raise UnknownName(f"no component is called {args.id!r}; see: ltbench list{registry.hint}")
     for kind in kinds:
         for line in check_component(kind, args.id):
             print(f"{kind} {args.id}: {line}")

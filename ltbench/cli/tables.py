@@ -141,7 +141,9 @@ def _leaderboard(args: argparse.Namespace) -> int:
         options = {"published": args.published, "statistics": args.statistics, "sort": sort, "splits": args.splits}
         text = leaderboard(rows, args.dataset, metric, protocol=args.protocol, **options, **shared)
     print(text, end="" if args.format == "csv" else "\n")
-    if not args.all and not suite and args.budget is None:
+    if suite:
+        rows = suite_tables.of_suite(suite, rows)
+    if not args.all and args.budget is None:
         shown = len(selected(rows, args.dataset, args.protocol))
         hidden = len(selected(rows, args.dataset, args.protocol, None, True)) - shown
         if hidden and shown:

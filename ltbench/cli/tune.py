@@ -42,6 +42,9 @@ def _tune(args: argparse.Namespace) -> int:
     if path is not None:
         again = [f"--protocol {args.protocol}"] if args.protocol else []
         again += [f"--set {shlex.quote(pair)}" for pair in args.set]
+        again += [f"--data-root {shlex.quote(str(args.data_root))}"] if args.data_root else []
+        again += [f"--device {args.device}"] if args.device != "auto" else []
+        again += [f"--out {shlex.quote(str(args.out))}"] if str(args.out) != "runs" else []
         words = ["ltbench sweep --methods", *map(shlex.quote, args.methods), "--dataset", shlex.quote(args.dataset)]
         print(f"\ntuned: {path}")
         print(f"use it: {' '.join([*words, *again, '--seeds 0-2 --tuned', shlex.quote(str(path))])}")

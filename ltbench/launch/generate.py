@@ -33,8 +33,13 @@ class Counts:
 
     def resolve(self, train_counts: np.ndarray) -> np.ndarray:
         """Images of each class int64 (C,); UserError for anything but one choice of whole numbers >= 0, one above."""
-        if sum(value is not None for value in (self.count, self.counts, self.total)) != 1:
-            raise UserError("how many images? give one of --count N (of every class), --counts A,B,C or --total N")
+        given = {"--count": self.count, "--counts": self.counts, "--total": self.total}
+        named = [option for option, value in given.items() if value is not None]
+        if len(named) != 1:
+            got = f", not {' and '.join(named)}" if named else ""
+            raise UserError(
+                f"how many images? give one of --count N (of every class), --counts A,B,C or --total N{got}"
+            )
         classes, single = len(train_counts), self.count if self.count is not None else self.total
         if single is not None and single < 1:
             option = "--count" if self.count is not None else "--total"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import platform
 import sys
@@ -264,9 +265,10 @@ def _train(job: Job, folder: Path, device: str, report: Report) -> Result:
         last = epoch + 1 == recipe["protocol"]["epochs"]
         if last or time.monotonic() - told > 5:
             told = time.monotonic()
+            score = "not scored" if math.isnan(line["val_score"]) else f"{line['val_score']:.4f}"
             report(
                 f"  {line['stage']} epoch {epoch + 1}: loss {line.get('loss', float('nan')):.4f}, "
-                f"validation {recipe['protocol']['select']} {line['val_score']:.4f}"
+                f"validation {recipe['protocol']['select']} {score}"
             )
 
     run = Run(context, job.cell.hash, listen)

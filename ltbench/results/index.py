@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from functools import cache
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +26,7 @@ from ltbench.results.walk import Stamp
 
 NAME = ".ltbench-index.sqlite"
 LEAST = 200  # cells; reading fewer is quick enough without an index
-OWN = ("@folder", "@mtime_ns", "@size")  # no column of a row begins with @
+OWN = ("@folder", "@mtime_ns", "@size", "@predictions")  # no column of a row begins with @
 # What sqlite has no value for is a blob, which no row holds; NULL says that a row lacks the column.
 BLOBS: dict[bytes, Any] = {b"none": None, b"nan": math.nan, b"true": True, b"false": False}
 LACKS: Any = object()
@@ -110,11 +109,11 @@ def _rows(database: sqlite3.Connection, wanted: Collection[str] | None) -> Rows:
     known = _columns(database)
     names = [name for name in known if wanted is None or name in wanted]
     cells = database.execute(f"SELECT {_names([*OWN, *names])} FROM cells").fetchall()
-    folders, mtimes, sizes, *columns = [_loaded(values) for values in zip(*cells, strict=True)] or ((), (), ())
+    folders, mtimes, sizes, predictions, *columns = [_loaded(v) for v in zip(*cells, strict=True)] or ((), (), (), ())
     rows: Iterable[dict[str, Any]] = (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
     if any(LACKS in values for values in columns):
         rows = ({name: value for name, value in row.items() if value is not LACKS} for row in rows)
-    stamps = zip(mtimes, sizes, repeat(True), strict=False)
+    stamps = zip(mtimes, sizes, predictions, strict=True)
     return dict(zip(folders, zip(stamps, rows, strict=True), strict=True))
 
 
@@ -133,7 +132,7 @@ def _insert(database: sqlite3.Connection, changed: Rows) -> None:
     alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     for folder, (stamp, row) in changed.items():
         with suppress(ValueError):  # an odd cell is read from its own file each time
-            alike.setdefault(tuple(row), []).append((folder, *stamp[:2], *map(_stored, row.values())))
+            alike.setdefault(tuple(row), []).append((folder, *stamp, *map(_stored, row.values())))
     known = _columns(database)
     for name in dict.fromkeys(name for names in alike for name in names):
         if name not in known:

@@ -26,12 +26,16 @@ LEAST = 3  # methods in common, and data sets, below which none is left out: two
 
 @dataclass(frozen=True)
 class RankGroup:
-    """What is ranked together: a table of each data set as its newest cells; left_out: data sets with too few."""
+    """What is ranked together: a table of each data set, of a method's cells of one seed the newest.
+
+    left_out: data sets with too few methods in common. several: those of which other tables are measured, too.
+    """
 
     protocol: str
     tuning: str
     tables: dict[str, list[Mapping[str, Any]]]
     left_out: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -80,7 +84,8 @@ def rank_groups(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Rank
             for name, tables in by_dataset.items()
         }
         kept = _kept(chosen)
-        yield RankGroup(protocol, tuning, kept, tuple(sorted(chosen.keys() - kept.keys())))
+        several = tuple(sorted(name for name in kept if len(by_dataset[name]) > 1))
+        yield RankGroup(protocol, tuning, kept, tuple(sorted(chosen.keys() - kept.keys())), several)
 
 
 def _kept(tables: dict[str, list[Mapping[str, Any]]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -130,6 +135,9 @@ def _ranks(group: RankGroup, metric: str) -> Table:
         note(notes, f"{counted(left, 'method')} without all data sets left out")
     if group.left_out:
         note(notes, f"data sets without enough of these methods left out: {', '.join(group.left_out)}")
+    if group.several:
+        names = ", ".join(group.several)
+        note(notes, f"other tables of {names} are measured, too: the one whose methods are on most data sets counts")
     return Table(title, header, rows, records, [*notes, *group.titles])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 from ltbench.errors import CheckpointError, ContractError
 from ltbench.results.files import atomic_write, null_to_nan, sha256, to_json
@@ -148,6 +149,12 @@ def write_result(folder: Path | str, data: Mapping[str, Any], predictions: Mappi
     record = {"schema": SCHEMA, **data, "files": checksums}
     atomic_write(folder / RESULT, to_json({**record, DIGEST: own_digest(record)}))
     return read_result(folder)
+
+
+def torn(folder: Path) -> str:
+    """What is wrong with predictions that are cut short, "" where their end is there; nothing else of them is read."""
+    path = folder / PREDICTIONS
+    return "" if is_zipfile(path) else f"{path} is cut short or unreadable; {AGAIN}"
 
 
 def own_digest(record: Mapping[str, Any]) -> str:

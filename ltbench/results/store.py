@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from zipfile import is_zipfile
 
 from ltbench.errors import CheckpointError
-from ltbench.results.record import AGAIN, HISTORY, HOLDER, LOCK, PREDICTIONS, RESULT, Result, read_result
+from ltbench.results.record import HISTORY, HOLDER, LOCK, RESULT, Result, read_result, torn
 from ltbench.results.walk import cell_folders, finished
 
 if TYPE_CHECKING:
@@ -80,12 +79,8 @@ def status(root: Path | str) -> list[dict[str, Any]]:
         if (folder / RESULT).exists():
             try:
                 read_result(folder)
-                torn = not is_zipfile(folder / PREDICTIONS)  # its end alone is read
-                state, note = (
-                    ("torn", f"{folder / PREDICTIONS} is cut short or unreadable; {AGAIN}")
-                    if torn
-                    else ("finished", "")
-                )
+                note = torn(folder)
+                state = "torn" if note else "finished"
             except CheckpointError as error:
                 state, note = "broken", str(error)
         elif _held(folder):
@@ -121,6 +116,8 @@ def usable(folder: Path | str, read: Callable[[Result], T]) -> T | None:
 
 def _row(result: Result) -> dict[str, Any]:
     row = result.row()
+    if damage := torn(result.folder):
+        raise CheckpointError(damage)
     for key in KEYS:
         if not isinstance(row[key], int if key == "seed" else str):
             raise TypeError(f"{key} is {row[key]!r}")

@@ -37,8 +37,7 @@ def suite_tables(
     Raises UserError for a data set or protocol that no cell has.
     """
     rows = selected(results, dataset, protocol, None, include_renamed)
-    methods = {method for _, method in (*suite.rows, *suite.controls)}
-    clean = [row for row in rows if _plain(row) in methods and not row["protocol"].endswith(RELEASED)]
+    clean = [row for row in of_suite(suite, rows) if not row["protocol"].endswith(RELEASED)]
     found = []
     for name in [dataset] if dataset else suite.datasets:
         groups = comparable(row for row in clean if row["dataset"] == name)
@@ -46,6 +45,12 @@ def suite_tables(
     if published and not dataset:
         found += [_table(suite, name, [], results, published) for name in suite.absent]
     return render(found, fmt)
+
+
+def of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of its methods, renamed by an override or not."""
+    methods = {method for _, method in (*suite.rows, *suite.controls)}
+    return [row for row in rows if _plain(row) in methods]
 
 
 def columns(suite: Suite) -> list[str]:

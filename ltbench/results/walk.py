@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ltbench.results.record import CONFIG, HISTORY, PREDICTIONS, RESULT
 
-Stamp = tuple[int, int, bool]  # mtime_ns and size of result.json, whether the predictions lie beside it
+Stamp = tuple[int, int, int]  # mtime_ns and size of result.json, size of the predictions beside it, -1 without
 
 
 def finished(root: Path | str) -> dict[str, Stamp]:
@@ -50,4 +50,8 @@ def _stamp(folder: str) -> Stamp | None:
         found = os.stat(f"{folder}/{RESULT}")  # noqa: PTH116  (a Path for each of many cells costs more than the call)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, os.access(f"{folder}/{PREDICTIONS}", os.F_OK)
+    try:
+        predictions = os.stat(f"{folder}/{PREDICTIONS}").st_size  # noqa: PTH116
+    except OSError:
+        predictions = -1
+    return found.st_mtime_ns, found.st_size, predictions

@@ -14,6 +14,7 @@ import numpy as np
 
 import ltbench
 from ltbench.errors import LtbenchError, UserError
+from ltbench.results import read_result
 from ltbench.results.files import atomic_write
 from ltbench_diffmic.diffmic import DiffMIC
 
@@ -22,6 +23,9 @@ PANELS, MOST = 6, 500  # steps shown, images shown
 
 def states_of(folder: Path, data_root: str | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """States (N + 1, n, C) of one chain for each validation image, labels (n,), class names; UserError without one."""
+    recipe = read_result(folder).cell.get("recipe", {})
+    if (recipe.get("classifier") or {}).get("name") != "diffmic":
+        raise UserError(f"{folder} holds no chain of diffmic; name a cell of diffmic, -c1 or -c2")
     context, classifier = ltbench.reopen(folder, data_root)
     if not isinstance(classifier, DiffMIC) or not classifier.diffusion:
         raise UserError(f"{folder} holds no chain of diffmic; name a cell of diffmic, -c1 or -c2")

@@ -66,7 +66,7 @@ def distances(record: GenerationRecord, warnings: list[str]) -> dict[str, Any]:
         values.setdefault("fd_floor", values[f"{fd}_floor[{name}]"])
         if n <= real.shape[1]:
             warnings.append(
-                f"{fd}[{name}] is rank deficient: n = {n} for {real.shape[1]} dimensions, read it with {fd}_floor"
+                f"{fd}[{name}] is rank deficient: n = {n} for {real.shape[1]} dimensions, read it beside its floor"
             )
     return values
 

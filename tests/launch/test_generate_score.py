@@ -137,7 +137,7 @@ def test_a_generator_wraps_another(cli, tmp_path, caplog):
     ("args", "text"),
     [
         (["--generator", "real-copies"], "how many images?"),
-        (["--generator", "real-copies", "--count", "1", "--total", "5"], "how many images?"),
+        (["--generator", "real-copies", "--count", "1", "--total", "5"], "or --total N, not --count and --total"),
         (["--generator", "real-copies", "--counts", "1,2"], "--counts names 2 classes, the data set has 10"),
         (["--generator", "real-copies", "--counts", "a"], "--counts needs whole numbers"),
         (["--generator", "real-copies", "--count", "0"], "--count must be at least 1, got 0"),

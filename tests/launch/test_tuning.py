@@ -120,7 +120,9 @@ def test_methods_tuned_one_by_one_come_into_one_file(tmp_path: Path, tuned: tupl
     assert [trial["score"] for trial in both["methods"]["focal"]["trials"]] == scores  # alone or beside others
 
 
-def test_a_killed_tuning_ends_as_an_undisturbed_one(tmp_path: Path, tuned: tuple[Path, dict[str, Any]]) -> None:
+def test_a_killed_tuning_ends_as_an_undisturbed_one(
+    tmp_path: Path, tuned: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["tune", "--methods", "ce", "focal", "--dataset", "digits-lt", "--protocol", "quick", "--trials", "4"]
     command = [sys.executable, "-m", "ltbench.cli", *words, *SETS, "--device", "cpu", "--out", str(tmp_path)]
     child = subprocess.Popen(command, env={**os.environ}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -137,6 +139,8 @@ def test_a_killed_tuning_ends_as_an_undisturbed_one(tmp_path: Path, tuned: tuple
         kept = ("options", "best", "score", "default")
         assert {key: content["methods"][name][key] for key in kept} == {key: entry[key] for key in kept}
     assert not list(tmp_path.rglob("*.pt"))
+    assert main([*words, *SETS, "--device", "cpu", "--out", str(tmp_path)]) == 0
+    assert f" --device cpu --out {tmp_path} --seeds 0-2 --tuned {content['path']}" in capsys.readouterr().out
 
 
 def test_trials_are_no_cells(tuned: tuple[Path, dict[str, Any]]) -> None:

@@ -109,6 +109,14 @@ def test_broken_cells_are_named_every_time(runs, cell):
     assert sum("predictions.npz is missing" in str(warning.message) for warning in seen) == 2
 
 
+def test_predictions_that_were_cut_short_are_noticed_behind_the_index(runs, reads):
+    before = [row["folder"] for row in load_rows(runs)]
+    path = Path(before[0], "predictions.npz")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.warns(UserWarning, match="cut short or unreadable"):
+        assert [row["folder"] for row in load_rows(runs)] == before[1:]
+
+
 @pytest.mark.parametrize("damage", ["text", "cut", "empty", "zeros", "older", "other", "folder", "blob"])
 def test_an_index_that_cannot_be_used_is_built_anew(runs, reads, damage):
     expected = load_results(runs)

@@ -15,6 +15,8 @@ from ltbench.results.tables import tables
 
 COUNTS = [200, 60, 30, 5]  # training images of the maker's classes
 
+EMPTY = b"PK\x05\x06" + bytes(18)  # an archive without a member: its end is there
+
 
 def test_intervals_and_ties(store, cell):
     for seed in range(3):
@@ -73,11 +75,11 @@ def test_what_cannot_be_paired_is_no_tie(tmp_path, cell):
     """A row without a seed of the first, one whose predictions are broken, also where it is the first row."""
     cell("best", 0, skill=4.0)
     cell("elsewhere", 1, skill=0.1)
-    (cell("broken", 0, skill=1.0).folder / "predictions.npz").write_bytes(b"no zip")
+    (cell("broken", 0, skill=1.0).folder / "predictions.npz").write_bytes(EMPTY)
     table = tables(load_results(tmp_path))[0]
     assert [row[:2] for row in table.rows] == [["best", "1"], ["broken", "?"], ["elsewhere", "?"]]
     assert any(note.startswith("?: has no seed") for note in table.notes)
-    (cell("first", 0, skill=12.0).folder / "predictions.npz").write_bytes(b"no zip")
+    (cell("first", 0, skill=12.0).folder / "predictions.npz").write_bytes(EMPTY)
     assert [row[1] for row in tables(load_results(tmp_path))[0].rows] == ["?", "2", "?", "?"]
 
 
@@ -139,7 +141,7 @@ def test_an_interval_without_width_is_explained(tmp_path, cell):
 
 def test_unreadable_predictions_leave_the_interval_out(store):
     folder = load_results(store).query("method == 'ce'")["folder"].iloc[0]
-    Path(folder, "predictions.npz").write_bytes(b"junk")
+    Path(folder, "predictions.npz").write_bytes(EMPTY)
     found = tables(load_results(store))[0]
     assert next(row for row in found.rows if row[0] == "ce")[3] == ""
 

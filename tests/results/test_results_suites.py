@@ -185,6 +185,14 @@ def test_on_the_command_line(tmp_path, cell, capsys, monkeypatch) -> None:
     assert "no suite file 'no-such-suite'" in capsys.readouterr().err
 
 
+def test_a_suite_says_that_rows_with_overrides_are_hidden(tmp_path, cell, capsys) -> None:
+    cell("ce", dataset="aptos", protocol="iois2024")
+    cell("sqrt+epochs=3", dataset="aptos", protocol="iois2024", cell={"standard": False})
+    cell("rl-cas+epochs=3", dataset="aptos", protocol="iois2024", cell={"standard": False})  # in no row of the suite
+    assert main(["leaderboard", "--suite", "iois2024_table1", "--out", str(tmp_path)]) == 0
+    assert "1 cell with overridden options not shown; --all shows them" in capsys.readouterr().err
+
+
 def test_a_stand_in_must_be_a_data_set_of_the_suite(tmp_path) -> None:
     path = tmp_path / "mine.py"
     text = (

@@ -127,6 +127,9 @@ def test_data_sets_and_tables_that_share_the_most_methods_are_ranked(tmp_path, c
     assert "data sets without enough of these methods left out: busi" in table["notes"]
     (group,) = rank_groups(load_rows(tmp_path), "macro_f1")
     assert list(group.tables) == ["aptos", "ham10000"] and group.left_out == ("busi",)
+    assert group.several == ("aptos",) and any(
+        "other tables of aptos are measured, too" in note for note in table["notes"]
+    )
 
 
 def test_two_methods_on_all_data_sets_are_ranked_on_all(tmp_path, cell):
