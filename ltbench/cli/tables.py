@@ -141,13 +141,13 @@ def _leaderboard(args: argparse.Namespace) -> int:
         options = {"published": args.published, "statistics": args.statistics, "sort": sort, "splits": args.splits}
         text = leaderboard(rows, args.dataset, metric, protocol=args.protocol, **options, **shared)
     print(text, end="" if args.format == "csv" else "\n")
-    if suite:
-        rows = suite_tables.of_suite(suite, rows)
     if not args.all and args.budget is None:
-        shown = len(selected(rows, args.dataset, args.protocol))
-        hidden = len(selected(rows, args.dataset, args.protocol, None, True)) - shown
-        if hidden and shown:
-            print(f"{counted(hidden, 'cell')} with overridden options not shown; --all shows them", file=sys.stderr)
+        shown, every = (selected(rows, args.dataset, args.protocol, None, renamed) for renamed in (False, True))
+        if suite:
+            shown, every = (suite_tables.printable(suite, some, args.dataset) for some in (shown, every))
+        if len(every) > len(shown) and (shown or suite):
+            hidden = counted(len(every) - len(shown), "cell")
+            print(f"{hidden} with overridden options not shown; --all shows them", file=sys.stderr)
     return 0
 
 

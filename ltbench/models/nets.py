@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ SMALL = {"small_cnn": SmallCNN, "small_resnet": SmallResNet}
 def build_backbone(name: str, in_chans: int, image_size: int, weights: str, path: str | None) -> nn.Module:
     """A network (B, c, h, w) -> (B, num_features); weights "none", "timm" (downloads) or a file at `path`.
 
-    Raises UserError for an unknown name, weights that cannot be had, and images that are too small for the network.
+    Raises UserError for an unknown name, weights that cannot be had, and images whose size is none for the network.
     """
     if name in SMALL:
         if weights != "none":
@@ -123,24 +124,31 @@ def build_backbone(name: str, in_chans: int, image_size: int, weights: str, path
         options["img_size"] = image_size
     if weights == "timm":
         try:
-            return timm.create_model(name, pretrained=True, **options)
+            model = timm.create_model(name, pretrained=True, **options)
         except Exception as error:
             raise UserError(
                 f"the pre-trained weights of {name!r} cannot be downloaded ({type(error).__name__}); "
                 "give a file: --set weights=PATH, or train from scratch: --protocol standard-scratch"
             ) from error
+        return _reading(lambda: model, name, in_chans, image_size)
+    model = _reading(lambda: timm.create_model(name, pretrained=False, **options), name, in_chans, image_size)
+    if path is not None:
+        load_weights(model, Path(path), name)
+    return model
+
+
+def _reading(build: Callable[[], nn.Module], name: str, in_chans: int, image_size: int) -> nn.Module:
+    """The network that `build` makes, once it has read an image of this size."""
     try:
-        model = timm.create_model(name, pretrained=False, **options)
+        model = build()
         with torch.no_grad():
             model.eval()(torch.zeros(1, in_chans, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise UserError(
-            f"backbone {name!r} cannot read images of {image_size} x {image_size} px ({why}); take larger ones with "
-            "--set protocol.image_size=N, or another backbone"
+            f"backbone {name!r} cannot read images or crops of {image_size} x {image_size} px ({why}); take another "
+            "size with --set protocol.image_size=N, or another backbone"
         ) from error
-    if path is not None:
-        load_weights(model.train(), Path(path), name)
     return model.train()
 
 

@@ -37,7 +37,7 @@ def suite_tables(
     Raises UserError for a data set or protocol that no cell has.
     """
     rows = selected(results, dataset, protocol, None, include_renamed)
-    clean = [row for row in of_suite(suite, rows) if not row["protocol"].endswith(RELEASED)]
+    clean = printable(suite, rows, dataset)
     found = []
     for name in [dataset] if dataset else suite.datasets:
         groups = comparable(row for row in clean if row["dataset"] == name)
@@ -47,10 +47,15 @@ def suite_tables(
     return render(found, fmt)
 
 
-def of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows of its methods, renamed by an override or not."""
+def printable(suite: Suite, rows: Sequence[Mapping[str, Any]], dataset: str | None) -> list[Mapping[str, Any]]:
+    """The rows of its methods, renamed by an override or not, on its data sets or the one that was asked for."""
     methods = {method for _, method in (*suite.rows, *suite.controls)}
-    return [row for row in rows if _plain(row) in methods]
+    datasets = [dataset] if dataset else suite.datasets
+    return [
+        row
+        for row in rows
+        if _plain(row) in methods and row["dataset"] in datasets and not row["protocol"].endswith(RELEASED)
+    ]
 
 
 def columns(suite: Suite) -> list[str]:

@@ -218,7 +218,9 @@ def test_unknown_backbone_optimiser_and_schedule():
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "pvt_v2_b0", "swin_tiny_patch4_window7_224"])
 def test_images_too_small_for_a_backbone_are_refused(name):
-    with pytest.raises(UserError, match=f"backbone '{name}' cannot read images of 3 x 3 px .*image_size=N, or another"):
+    with pytest.raises(
+        UserError, match=f"backbone '{name}' cannot read images or crops of 3 x 3 px .*image_size=N, or another"
+    ):
         build_backbone(name, 3, 3, "none", None)
 
 

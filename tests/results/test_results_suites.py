@@ -189,8 +189,17 @@ def test_a_suite_says_that_rows_with_overrides_are_hidden(tmp_path, cell, capsys
     cell("ce", dataset="aptos", protocol="iois2024")
     cell("sqrt+epochs=3", dataset="aptos", protocol="iois2024", cell={"standard": False})
     cell("rl-cas+epochs=3", dataset="aptos", protocol="iois2024", cell={"standard": False})  # in no row of the suite
+    cell("ce+epochs=3", dataset="digits-lt", cell={"standard": False})  # none of its data sets
     assert main(["leaderboard", "--suite", "iois2024_table1", "--out", str(tmp_path)]) == 0
     assert "1 cell with overridden options not shown; --all shows them" in capsys.readouterr().err
+
+
+def test_a_suite_on_data_where_others_alone_were_measured_is_printed(tmp_path, cell, capsys) -> None:
+    cell("rl-cas", dataset="digits-lt")
+    words = ["--suite", "iois2024_table1", "--published", "--dataset", "digits-lt", "--out", str(tmp_path)]
+    assert main(["leaderboard", *words]) == 0
+    seen = capsys.readouterr()
+    assert "not run" in seen.out and seen.err == ""
 
 
 def test_a_stand_in_must_be_a_data_set_of_the_suite(tmp_path) -> None:
