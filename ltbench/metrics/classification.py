@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -71,8 +73,10 @@ def confusion_matrix(y_true: np.ndarray, pred: np.ndarray, num_classes: int) -> 
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def from_confusion(matrix: np.ndarray) -> dict[str, Any]:
+def from_confusion(matrix: np.ndarray, only: str | None = None) -> dict[str, Any]:
     """Point metrics of confusion matrices (..., C, C), rows = true class: values (...), per-class ones (..., C).
+
+    only: this one alone, for many matrices at once.
 
     A class counts in recall if it is in y_true, in precision and F1 if it is true or predicted somewhere (0 when
     present and never predicted), in specificity if another class is in y_true. Floats for a single matrix.
@@ -82,27 +86,41 @@ def from_confusion(matrix: np.ndarray) -> dict[str, Any]:
     support, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
     total = support.sum(axis=-1)
     rest = total[..., None] - support
-    recall = _ratio(hits, support)
-    precision = np.where((predicted == 0) & (support > 0), 0.0, _ratio(hits, predicted))
-    f1 = _ratio(2 * hits, support + predicted)
-    specificity = _ratio(rest - (predicted - hits), rest)
-    accuracy, macro_recall = _ratio(hits.sum(axis=-1), total), _mean(recall)
-    values = {
-        "accuracy": accuracy,
-        "balanced_accuracy": macro_recall,
-        "macro_recall": macro_recall,
-        "weighted_recall": accuracy,  # an identity
-        "macro_precision": _mean(precision),
-        "macro_f1": _mean(f1),
-        "weighted_f1": _weighted(f1, support),
-        "macro_specificity": _mean(specificity),
-        "weighted_specificity": _weighted(specificity, support),
-        "mcc": _mcc(hits.sum(axis=-1), support, predicted, total),
-        "quadratic_kappa": _quadratic_kappa(matrix, support, predicted, total),
+    right = hits.sum(axis=-1)
+
+    @cache
+    def recall() -> np.ndarray:
+        return _ratio(hits, support)
+
+    @cache
+    def precision() -> np.ndarray:
+        return np.where((predicted == 0) & (support > 0), 0.0, _ratio(hits, predicted))
+
+    @cache
+    def f1() -> np.ndarray:
+        return _ratio(2 * hits, support + predicted)
+
+    @cache
+    def specificity() -> np.ndarray:
+        return _ratio(rest - (predicted - hits), rest)
+
+    made: dict[str, Callable[[], np.ndarray]] = {
+        "accuracy": lambda: _ratio(right, total),
+        "balanced_accuracy": lambda: _mean(recall()),
+        "macro_recall": lambda: _mean(recall()),
+        "weighted_recall": lambda: _ratio(right, total),  # an identity
+        "macro_precision": lambda: _mean(precision()),
+        "macro_f1": lambda: _mean(f1()),
+        "weighted_f1": lambda: _weighted(f1(), support),
+        "macro_specificity": lambda: _mean(specificity()),
+        "weighted_specificity": lambda: _weighted(specificity(), support),
+        "mcc": lambda: _mcc(right, support, predicted, total),
+        "quadratic_kappa": lambda: _quadratic_kappa(matrix, support, predicted, total),
         "per_class_recall": recall,
         "per_class_precision": precision,
         "per_class_f1": f1,
     }
+    values = {key: make() for key, make in made.items() if only in (None, key)}
     return {key: float(value) if np.ndim(value) == 0 else value for key, value in values.items()}
 
 

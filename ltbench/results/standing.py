@@ -252,7 +252,7 @@ def _metric(
     """
 
     def counted(pred: np.ndarray, weights: np.ndarray, key: str = metric) -> np.ndarray:
-        return from_confusion(resampled_confusions(y_true, pred, classes, weights))[key]
+        return from_confusion(resampled_confusions(y_true, pred, classes, weights), key)[key]
 
     def grouped(pred: np.ndarray, weights: np.ndarray) -> np.ndarray:
         groups = class_groups(data.get("train_counts") or None, classes, data.get("shot_groups")) or {}
