@@ -27,6 +27,9 @@ LIMITS = {"warm": 0.5, "one_new": 0.5, "rebuild": 5.0}  # seconds that are asked
 MEMORY = 1e9
 
 
+EMPTY = b"PK\x05\x06" + bytes(18)  # an archive without a member
+
+
 def write_cells(root: Path, count: int) -> None:
     """Copies of the measured records under other seeds; the files beside them, which a leaderboard opens not, empty."""
     sources = sorted(path.parent for path in MEASURED.glob(f"*/*/*/*/{RESULT}"))
@@ -37,8 +40,9 @@ def write_cells(root: Path, count: int) -> None:
         record["cell"]["hash"] = f"{number:08x}{record['cell']['hash'][8:]}"
         folder = root / source.parent.relative_to(MEASURED) / f"seed{record['cell']['seed']}-{number:08x}"
         folder.mkdir(parents=True)
-        for name in (PREDICTIONS, HISTORY, CONFIG, SPLITS):
+        for name in (HISTORY, CONFIG, SPLITS):
             (folder / name).touch()
+        (folder / PREDICTIONS).write_bytes(EMPTY)
         (folder / RESULT).write_text(json.dumps(record, indent=1))
 
 
