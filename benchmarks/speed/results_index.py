@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+
+from whole_commands import Usage, conditions, ltbench, summary
 
 from ltbench.results.index import NAME
 from ltbench.results.record import CONFIG, HISTORY, PREDICTIONS, RESULT, SPLITS
@@ -25,8 +21,6 @@ HERE = Path(__file__).resolve().parent
 MEASURED = HERE.parents[1] / "leaderboards" / "measured"
 LIMITS = {"warm": 0.5, "one_new": 0.5, "rebuild": 5.0}  # seconds that are asked for
 MEMORY = 1e9
-
-
 EMPTY = b"PK\x05\x06" + bytes(18)  # an archive without a member
 
 
@@ -56,35 +50,12 @@ def add_cell(root: Path, number: int) -> None:
     (folder / RESULT).write_text(json.dumps(record, indent=1))
 
 
-def command(root: Path) -> dict[str, float]:
-    """Seconds on the clock and of the processor, and the peak memory in bytes, of one leaderboard."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    line = [sys.executable, "-m", "ltbench.cli", "leaderboard", "--out", str(root)]
-    begun = time.perf_counter()
-    child = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    wall = time.perf_counter() - begun
-    if status:
-        raise SystemExit(f"{' '.join(line)} failed")
-    scale = 1 if sys.platform == "darwin" else 1024
-    return {"wall": wall, "processor": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * scale}
-
-
 def prepare(kind: str, root: Path, number: int) -> None:
     """What precedes a measured command."""
     if kind == "rebuild":
         (root / NAME).unlink(missing_ok=True)
     elif kind == "one_new":
         add_cell(root, 10**6 + number)
-
-
-def summary(runs: list[dict[str, float]]) -> dict[str, object]:
-    """Median, least and greatest of the runs."""
-    result: dict[str, object] = {}
-    for key in ("wall", "processor"):
-        values = [run[key] for run in runs]
-        result[f"{key}_seconds"] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {**result, "peak_memory_bytes": max(run["memory"] for run in runs), "runs": len(runs)}
 
 
 def main() -> None:
@@ -96,22 +67,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch, "runs")
         write_cells(root, options.cells)
-        command(root)  # the interpreter's and the disk's caches are warm from here on
-        runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in LIMITS}
+        leaderboard = ["leaderboard", "--out", str(root)]
+        ltbench(*leaderboard)  # the interpreter's and the disk's caches are warm from here on
+        runs: dict[str, list[Usage]] = {kind: [] for kind in LIMITS}
         for number in range(options.repeats):
             for kind in ("rebuild", "warm", "one_new"):
                 prepare(kind, root, number)
-                runs[kind].append(command(root))
+                runs[kind].append(ltbench(*leaderboard))
         size = (root / NAME).stat().st_size
     result = {
         "cells": options.cells,
         "index_bytes": size,
         **{kind: {**summary(found), "limit_seconds": LIMITS[kind]} for kind, found in runs.items()},
         "limit_memory_bytes": MEMORY,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
+        **conditions(),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n")

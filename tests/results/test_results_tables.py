@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import statistics
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ltbench.cli import main
 from ltbench.errors import UnknownName, UserError
@@ -18,7 +21,7 @@ from ltbench.results.compare import comparison
 from ltbench.results.costs import cost_card
 from ltbench.results.published import load_published, published_score
 from ltbench.results.ranks import rank_table
-from ltbench.results.rows import newest
+from ltbench.results.rows import deviation, newest
 from ltbench.results.store import load_rows
 from ltbench.results.tables import cards, leaderboard, row_table, tables
 
@@ -37,6 +40,15 @@ def test_mean_and_sd_over_seeds(store):
     assert "untuned defaults" in lines[0] and [line.split()[0] for line in lines[-3:]] == ["iois", "sqrt", "ce"]
     single = next(line for line in lines if line.split()[:1] == ["sqrt"])
     assert "±" not in single and single.split()[-2:] == ["1", "30"]
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9))
+def test_the_standard_deviation_is_that_of_exact_arithmetic(values):
+    assert deviation(values) == pytest.approx(statistics.stdev(values), rel=1e-9, abs=1e-9)
+
+
+def test_one_value_and_values_that_are_not_finite_have_no_deviation():
+    assert all(map(math.isnan, map(deviation, ([1.0], [1.0, math.nan], [math.inf, 1.0, -math.inf]))))
 
 
 def test_every_format(store):
