@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ltbench import __version__
-from ltbench.cli import catalogue, cells, images, tables, tune
+from ltbench.cli import catalogue, cells, images, leaderboard, tables, tune
 from ltbench.errors import LtbenchError
 
 
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    for part in (cells, tune, tables, images, catalogue):
+    for part in (cells, tune, leaderboard, tables, images, catalogue):
         part.add(verb)
     return top
 

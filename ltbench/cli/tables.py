@@ -1,64 +1,16 @@
-"""Verbs that read finished cells: leaderboard, compare, report, verify, pack; and add-predictions."""
+"""Verbs that read finished cells: compare, report, verify, pack; and add-predictions."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ltbench.cli.arguments import FORMATS, Verb, existing, out
-from ltbench.errors import UserError
-
-if TYPE_CHECKING:
-    from ltbench.results.tables import Card
-
-COSTS = ("device_seconds", "peak_memory_bytes", "device")
-# What a view of the leaderboard does not use, and why.
-UNUSED = {
-    "suite": (
-        ("metric", "sort", "splits", "statistics"),
-        "a suite has the rows, the order and the metrics of its paper",
-    ),
-    "costs": (
-        ("sort", "splits", "statistics", "published"),
-        "the cost card is sorted by cost and holds no paper's numbers",
-    ),
-    "tail": (
-        ("metric", "sort", "splits", "statistics", "published"),
-        "the tail card holds recall and calibration alone",
-    ),
-    "gap": (("sort", "splits", "statistics", "published"), "the largest gap stands first, and papers print none"),
-    "ranks": (("dataset", "sort", "splits", "statistics", "published"), "ranks are over all data sets, best first"),
-}
 
 
 def add(verb: Verb) -> None:
     """The verbs of this file and their arguments."""
-    p = verb("leaderboard", _leaderboard, "tables of finished cells")
-    p.add_argument("--dataset")
-    p.add_argument("--metric", help="macro_f1 unless given")
-    p.add_argument("--protocol")
-    p.add_argument("--format", default="table", choices=FORMATS)
-    view = p.add_mutually_exclusive_group()
-    view.add_argument("--suite", help="row by row as a paper's table: a suite file, or the name of one in benchmarks/")
-    view.add_argument("--costs", action="store_true", help="device-seconds by part, peak memory, and the Pareto front")
-    view.add_argument("--tail", action="store_true", help="recall of every class with its interval, calibration")
-    view.add_argument("--ranks", action="store_true", help="mean ranks over data sets, with the critical difference")
-    view.add_argument("--gap", action="store_true", help="validation minus test: what choosing on validation promised")
-    p.add_argument("--published", action="store_true", help="the papers' numbers and the differences")
-    p.add_argument("--budget", type=float, metavar="SECONDS", help="only methods of at most this many device-seconds")
-    p.add_argument("--sort", choices=["metric", "seconds", "method"], help="order of the rows: metric unless given")
-    p.add_argument("--splits", action="store_true", help="splits that differ by their seed alone in one table")
-    p.add_argument("--methods", nargs="+", metavar="M", help="these rows alone")
-    p.add_argument(
-        "--statistics",
-        action=argparse.BooleanOptionalAction,
-        help="intervals and ties (default: for up to 1,000 cells, whose predictions are read)",
-    )
-    p.add_argument("--all", action="store_true", help="also rows renamed by --set")
-    out(p)
     p = verb("compare", _compare, "two methods on the same images")
     p.add_argument("a")
     p.add_argument("b")
@@ -88,84 +40,6 @@ def add(verb: Verb) -> None:
     p.add_argument("folder", type=Path)
     p.add_argument("--out", type=Path, required=True, metavar="FILE")
     p.add_argument("--part-size", type=float, metavar="MIB", help="cut into archives of at most this size")
-
-
-def _refuse_unused(args: argparse.Namespace) -> None:
-    """UserError for an argument that the chosen view would leave out."""
-    for view, (names, why) in UNUSED.items():
-        given = [name for name in names if getattr(args, name) not in (None, False)]
-        given += ["no-statistics"] if "statistics" in names and args.statistics is False else []
-        if getattr(args, view) and given:
-            raise UserError(f"--{view} does not go with {', '.join(f'--{n}' for n in given)}: {why}; leave one out")
-
-
-def _leaderboard(args: argparse.Namespace) -> int:
-    from ltbench.results.rows import chosen_methods, selected
-    from ltbench.results.store import counted, load_rows
-    from ltbench.results.tables import HEADLINE, cards, columns, leaderboard
-
-    _refuse_unused(args)
-    metric, sort = args.metric or HEADLINE[0], args.sort or "metric"
-    folder, wanted = existing(args.out), columns(metric)
-    suite = None
-    if args.suite:
-        from ltbench import suites
-        from ltbench.results import suite_tables
-
-        suite = suites.load(args.suite)
-        wanted = suite_tables.columns(suite)
-    card, also = _card(args), [f"val.{metric}"] if args.gap else []
-    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *COSTS, *also])
-    shared = {"include_renamed": args.all, "fmt": args.format}
-    if args.methods:
-        rows = chosen_methods(rows, args.methods)
-    if args.budget is not None:
-        from ltbench.results.costs import left_out, within_budget
-
-        asked = selected(rows, args.dataset, args.protocol, None, args.all)
-        kept = within_budget(asked, args.budget)
-        dear = left_out(asked, kept)
-        if dear:
-            print(f"left out by --budget {args.budget:g}: {', '.join(dear)}", file=sys.stderr)
-        judged = set(map(id, asked))  # the rest is no row of a table, but may be a landmark beside one
-        rows = [*kept, *(row for row in rows if id(row) not in judged)]
-    if suite:
-        text = suite_tables.suite_tables(suite, rows, args.dataset, args.protocol, published=args.published, **shared)
-    elif card:
-        text = cards(card, rows, metric, args.dataset, args.protocol, also=also, **shared)
-    elif args.ranks:
-        from ltbench.results.ranks import rank_table
-
-        text = rank_table(rows, metric, args.protocol, **shared)
-    else:
-        options = {"published": args.published, "statistics": args.statistics, "sort": sort, "splits": args.splits}
-        text = leaderboard(rows, args.dataset, metric, protocol=args.protocol, **options, **shared)
-    print(text, end="" if args.format == "csv" else "\n")
-    if not args.all and args.budget is None:
-        shown, every = (selected(rows, args.dataset, args.protocol, None, renamed) for renamed in (False, True))
-        if suite:
-            shown, every = (suite_tables.printable(suite, some, args.dataset) for some in (shown, every))
-        if len(every) > len(shown) and (shown or suite):
-            hidden = counted(len(every) - len(shown), "cell")
-            print(f"{hidden} with overridden options not shown; --all shows them", file=sys.stderr)
-    return 0
-
-
-def _card(args: argparse.Namespace) -> Card | None:
-    """The card that was asked for."""
-    if args.costs:
-        from ltbench.results.costs import cost_card
-
-        return cost_card
-    if args.tail:
-        from ltbench.results.tail import tail_card
-
-        return tail_card
-    if args.gap:
-        from ltbench.results.gaps import gap_card
-
-        return gap_card
-    return None
 
 
 def _compare(args: argparse.Namespace) -> int:
