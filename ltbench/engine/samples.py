@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 
+from ltbench import drawings
 from ltbench.engine.context import CellContext
-from ltbench.results.files import atomic_write
 
 PER_CLASS = 6
 
@@ -50,9 +49,7 @@ def draw_samples(path: Path, images: np.ndarray, labels: np.ndarray, real: np.nd
     grid.text(0.3, 0.985, "synthetic", ha="center", va="top", fontsize=9)
     grid.text(0.77, 0.985, "nearest real training image", ha="center", va="top", fontsize=9)
     grid.subplots_adjust(left=0.1, right=0.99, bottom=0.01, top=0.93, wspace=0.05, hspace=0.25)
-    buffer = io.BytesIO()
-    grid.savefig(buffer, dpi=110, format="png")
-    atomic_write(path, buffer.getvalue())
+    drawings.save(grid, path, dpi=110)
 
 
 def _show(axis: object, image: np.ndarray) -> None:

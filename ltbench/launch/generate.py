@@ -25,38 +25,44 @@ UNFINISHED = ".unfinished"  # the folder below --out that holds the images until
 
 @dataclass(frozen=True)
 class Counts:
-    """What was asked: `count` of every class, `counts` as text "a,b,c", or `total` in the class mix; exactly one."""
+    """What was asked: `count` of every class, `counts` as text "a,b,c", or `total` in the class mix; exactly one.
+
+    UserError for anything but one choice of whole numbers of at least 0, one of them above.
+    """
 
     count: int | None = None
     counts: str | None = None
     total: int | None = None
 
-    def resolve(self, train_counts: np.ndarray) -> np.ndarray:
-        """Images of each class int64 (C,); UserError for anything but one choice of whole numbers >= 0, one above."""
+    def __post_init__(self) -> None:
         given = {"--count": self.count, "--counts": self.counts, "--total": self.total}
-        named = [option for option, value in given.items() if value is not None]
+        named = {option: value for option, value in given.items() if value is not None}
         if len(named) != 1:
             got = f", not {' and '.join(named)}" if named else ""
             raise UserError(
                 f"how many images? give one of --count N (of every class), --counts A,B,C or --total N{got}"
             )
-        classes, single = len(train_counts), self.count if self.count is not None else self.total
-        if single is not None and single < 1:
-            option = "--count" if self.count is not None else "--total"
-            raise UserError(f"{option} must be at least 1, got {single}")
-        if self.counts is not None:
-            try:
-                wanted = np.array([int(part) for part in self.counts.split(",")], dtype=np.int64)
-            except ValueError:
-                raise UserError(f"--counts needs whole numbers such as 10,10,50, got {self.counts!r}") from None
-            if len(wanted) != classes:
-                raise UserError(f"--counts names {len(wanted)} classes, the data set has {classes}; give one each")
-        elif self.count is not None:
-            wanted = np.full(classes, self.count, dtype=np.int64)
-        else:
-            wanted = _shares(int(self.total or 0), train_counts)
-        if (wanted < 0).any() or wanted.sum() < 1:
-            raise UserError(f"the numbers of images must be at least 0 and one above, got {wanted.tolist()}")
+        (option, value), *_ = named.items()
+        if isinstance(value, int):
+            if value < 1:
+                raise UserError(f"{option} must be at least 1, got {value}")
+        elif min(self._listed()) < 0 or sum(self._listed()) < 1:
+            raise UserError(f"the numbers of images must be at least 0 and one above, got {self._listed()}")
+
+    def _listed(self) -> list[int]:
+        try:
+            return [int(part) for part in str(self.counts).split(",")]
+        except ValueError:
+            raise UserError(f"--counts needs whole numbers such as 10,10,50, got {self.counts!r}") from None
+
+    def resolve(self, train_counts: np.ndarray) -> np.ndarray:
+        """Images of each class int64 (C,); UserError for another number of classes."""
+        classes = len(train_counts)
+        if self.counts is None:
+            return np.full(classes, self.count) if self.count else _shares(int(self.total or 0), train_counts)
+        wanted = np.array(self._listed(), dtype=np.int64)
+        if len(wanted) != classes:
+            raise UserError(f"--counts names {len(wanted)} classes, the data set has {classes}; give one each")
         return wanted
 
 

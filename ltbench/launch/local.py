@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ltbench.cell import Cell
 from ltbench.errors import Busy, CheckpointError, LtbenchError, UserError
 from ltbench.plugins import plugins
-from ltbench.recipe import Draft, resolve
+from ltbench.recipe import SLOTS, Draft, resolve
 from ltbench.results.files import FULL, atomic_write, to_json, write_error
 from ltbench.results.record import CONFIG, HISTORY, HOLDER, LOCK, RESULT, SPLITS, Result, read_result
 
@@ -75,7 +75,13 @@ def gather(
     data_root: Any = None,
     device: str = "auto",
 ) -> Job:
-    """Resolve a method, or a bare recipe, and load the data, without a look at how its parts fit."""
+    """Resolve a method, or a bare recipe, and load the data, without a look at how its parts fit.
+
+    UserError for an override of a part that a bare recipe leaves out, and for a seed of splits that changes nothing.
+    """
+    idle = [key for key in overrides if isinstance(method, Mapping) and key.split(".")[0] in {*SLOTS} - {*method}]
+    if idle:
+        raise UserError(f"--set {idle[0]} changes nothing here: no classifier of a method is trained; leave it out")
     draft, source = resolve(method, dataset, chosen_protocol(protocol, overrides, device), seed, overrides)
     data = load_data(source, draft.recipe, data_root)
     fields = draft.recipe["protocol"]

@@ -6,16 +6,15 @@ python -m ltbench_diffmic.trajectories CELL_DIR [--out FILE]
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
 import numpy as np
 
 import ltbench
+from ltbench import drawings
 from ltbench.errors import LtbenchError, UserError
 from ltbench.results import read_result
-from ltbench.results.files import atomic_write
 from ltbench_diffmic.diffmic import DiffMIC
 
 PANELS, MOST = 6, 500  # steps shown, images shown
@@ -60,10 +59,8 @@ def draw(states: np.ndarray, labels: np.ndarray, names: tuple[str, ...], path: P
         panel.set(title=f"step {step} of {len(states) - 1}", xticks=[], yticks=[])
     handles, texts = np.atleast_1d(panels)[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=min(len(names), 8), markerscale=2, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=120, format="png")
+    drawings.save(figure, path)
     pyplot.close(figure)
-    atomic_write(path, buffer.getvalue())
 
 
 def main(argv: list[str] | None = None) -> int:

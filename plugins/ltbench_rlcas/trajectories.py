@@ -6,7 +6,6 @@ python -m ltbench_rlcas.trajectories CELL_DIR [--out FILE]
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ltbench import drawings
 from ltbench.errors import LtbenchError, UserError
-from ltbench.results.files import atomic_write
 
 ACTIONS = ("fewer", "as many", "more")
 
@@ -64,9 +63,7 @@ def draw(folder: Path, path: Path) -> None:
         if a == 0:
             axis.set_yticklabels(names, fontsize=6)
     figure.colorbar(shown, ax=figure.axes[-1])
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=120, format="png")
-    atomic_write(path, buffer.getvalue())
+    drawings.save(figure, path)
 
 
 def main(argv: list[str] | None = None) -> int:

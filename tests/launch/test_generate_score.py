@@ -145,6 +145,8 @@ def test_a_generator_wraps_another(cli, tmp_path, caplog):
         (["--generator", "real-copies", "--total", "-3"], "--total must be at least 1, got -3"),
         (["--generator", "real-copies", "--counts=-1,2,0,0,0,0,0,0,0,0"], "at least 0 and one above, got [-1, 2"),
         (["--generator", "real-copies", "--counts=0,0,0,0,0,0,0,0,0,0"], "at least 0 and one above"),
+        (["--generator", "real-copies", "--count", "1", "--set", "loss=focal"], "--set loss changes nothing here"),
+        (["--generator", "real-copies", "--count", "1", "--set", "sampler.n=1"], "--set sampler.n changes nothing"),
         (["--generator", "real-copie", "--count", "1"], "unknown generator 'real-copie'. Did you mean real-copies"),
     ],
 )
@@ -227,6 +229,19 @@ def test_a_fit_without_memory_says_so(cli, tmp_path, monkeypatch):
     status, _, err = cli("generate", *wanted, *TINY, *SHORT, "--out", tmp_path / "out")
     assert status == 1 and "memory does not suffice (CUDA out of memory. Tried" in err and "train_batch" in err
     assert "internal error" not in err and not (tmp_path / "out").exists()
+
+
+def test_numbers_that_make_no_sense_are_refused_before_anything_is_loaded(tmp_path):
+    for wanted in (
+        {},
+        {"count": 1, "total": 1},
+        {"count": 0},
+        {"counts": "1,x"},
+        {"counts": "0,0"},
+        {"counts": "-1,3"},
+    ):
+        with pytest.raises(UserError):
+            Counts(**wanted)
 
 
 def test_a_total_follows_the_class_mix():

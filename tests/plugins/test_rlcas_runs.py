@@ -159,6 +159,13 @@ def test_a_picture_of_a_finished_cell(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (folder / "trajectories.png").read_bytes()[:4] == b"\x89PNG"
     assert trajectories.main([str(folder), "--out", str(tmp_path / "there.png")]) == 0
     assert (tmp_path / "there.png").is_file()
+    assert trajectories.main([str(folder), "--out", str(tmp_path / "there.svg")]) == 0
+    assert b"<svg" in (tmp_path / "there.svg").read_bytes() and capsys.readouterr()
+    assert trajectories.main([str(folder), "--out", str(tmp_path / "there.txt")]) == 2
+    assert (
+        "there.txt cannot be drawn: its name must end in ." in capsys.readouterr().err
+        and not (tmp_path / "there.txt").exists()
+    )
     assert trajectories.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"trajectories: {tmp_path} is no finished cell")
     (tmp_path / "history.jsonl").write_text('{"epoch": 0}\n')
