@@ -74,7 +74,7 @@ function show() {
     make("p", { class: "soft" }, `Shared seeds: ${seeds}. Cells: `, ...cells),
     table("Test part, percent; ↓: lower is better", ["Metric", a.name, b.name, "Difference"], scores),
     table("Recall per class, percent", ["Class", "Difference", "", a.name, b.name, "Train", "Test"], classes),
-    make("p", {}, "Intervals, tests and the images: ", make("code", {}, `ltbench compare ${quoted(a.name)} ${quoted(b.name)} ${board.choice}`)),
+    make("p", {}, "Intervals, tests and the images: ", make("code", { class: "command", tabindex: "0" }, `ltbench compare ${quoted(a.name)} ${quoted(b.name)} ${board.choice}`)),
     table("Test images by who is right", ["Seed", "Images", "Both", `Only ${a.name}`, `Only ${b.name}`], images),
   );
 }
