@@ -319,7 +319,11 @@ def test_sweep_skips_finished_cells(cli, tmp_path):
     assert "focal+" not in out
     assert "6 cells, 4 finished" in out
     assert "train, " not in second or second.count("reused") == 4
-    for seeds, text in (("a-b", "--seeds needs numbers such as 0-4"), ("4-0", "the empty range 4-0; write 0-4\n")):
+    for seeds, text in (
+        ("a-b", "--seeds needs numbers such as 0-4"),
+        ("4-0", "the empty range 4-0; write 0-4\n"),
+        ("0-99999999", "100,000,000 seeds, the most is 10,000"),
+    ):
         status, _, err = cli(*sweep, "--device", "cpu", "--seeds", seeds)
         assert (status, text in err) == (2, True)
 

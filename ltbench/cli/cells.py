@@ -10,6 +10,8 @@ from ltbench.errors import UserError
 from ltbench.plugins import plugins
 from ltbench.registry import nearest
 
+MOST_SEEDS = 10_000  # a mistyped range should not fill the memory
+
 
 def add(verb: Verb) -> None:
     """The verbs of this file and their arguments."""
@@ -113,6 +115,8 @@ def _seeds(text: str) -> list[int]:
             low, high = int(first), int(last if dash else first)
             if low > high:
                 raise UserError(f"--seeds has the empty range {part.strip()}; write {high}-{low}")
+            if high - low >= MOST_SEEDS:
+                raise UserError(f"--seeds {part.strip()} are {high - low + 1:,} seeds, the most is {MOST_SEEDS:,}")
             seeds += range(low, high + 1)
     except ValueError:
         raise UserError(f"--seeds needs numbers such as 0-4 or 0,2,5, got {text!r}") from None

@@ -27,7 +27,7 @@ class View(NamedTuple):
 VIEWS = {
     "suite": View(
         "row by row as a paper's table: a suite file, or the name of one in benchmarks/",
-        ("metric", *PLACES),
+        ("metric", *PLACES, "methods", "budget"),
         "a suite has the rows, the order and the metrics of its paper",
     ),
     "costs": View(

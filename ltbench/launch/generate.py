@@ -87,7 +87,11 @@ def generate(
     """
     from ltbench.engine import processes
 
-    if out.exists() and (not out.is_dir() or any(path.name != UNFINISHED for path in out.iterdir())):
+    if "generator" in (overrides or {}):
+        raise UserError(f"--set generator contradicts --generator {generator}; name it there")
+    if out.is_file():
+        raise UserError(f"{out} is a file; name a new folder with --out")
+    if out.exists() and any(path.name != UNFINISHED for path in out.iterdir()):
         raise UserError(f"{out} is not an empty folder; name a new one with --out, or remove it")
     _check_writable(out)
     processes.join(device)  # behind the look at the folder, which the first process fills

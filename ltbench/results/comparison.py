@@ -154,7 +154,11 @@ def comparison(
     if a == b:
         raise UserError(f"{a} is to be compared with itself; name two methods")
     rows = as_rows(load_results(results) if isinstance(results, str | Path) else results)
+    there = {row["method"] for row in rows}
     rows = [row for row in rows if bool(row.get("tuning")) == tuned]  # a tuned row is another than the untuned one
+    for name in sorted({a, b} & there - {row["method"] for row in rows}):
+        kind, way = ("tuned", "tune it first") if tuned else ("untuned", "compare tuned rows with --tuned")
+        raise UserError(f"method {name!r} has no {kind} result here; {way}")
     one, two = ([row for row in rows if row["method"] == name] for name in (a, b))
     dataset = shared("dataset", dataset, one, two, a, b)
     one, two = ([row for row in side if row["dataset"] == dataset] for side in (one, two))

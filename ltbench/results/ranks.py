@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ltbench.errors import UserError
 from ltbench.metrics import average_ranks
 from ltbench.results.render import Table, render
 from ltbench.results.rows import comparable, grouped, newest, numbers, selected
@@ -62,17 +63,23 @@ def rank_table(
     include_renamed: bool = False,
     fmt: str = "table",
 ) -> str:
-    """Mean rank over the data sets of a protocol of the methods that have all of them, with Nemenyi's difference."""
+    """Mean rank over the data sets of a protocol of the methods that have all of them, with Nemenyi's difference.
+
+    Raises UserError where there are not two such methods.
+    """
     kept = selected(results, None, protocol, metric, include_renamed)
-    return render([_ranks(group, metric) for group in rank_groups(kept, metric)], fmt)
+    groups = list(rank_groups(kept, metric))
+    if groups and all(len(group.scores(metric)[0]) < 2 for group in groups):
+        raise UserError(f"ranks need two methods that have {metric} on the same data sets; name more with --methods")
+    return render([_ranks(group, metric) for group in groups], fmt)
 
 
 def rank_groups(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterator[RankGroup]:
     """The groups of each protocol and tuning budget, of cells that have the metric.
 
-    Of several tables of one data set the one counts whose methods are on most other data sets, then the first of them
-    by its conditions. Where fewer than three methods have all data sets, those are left out, one by one, without which
-    most methods have all, down to three data sets.
+    Of several tables of one data set the one counts whose methods are on most other data sets, then the one with most
+    cells, then the first of them by its conditions. Where fewer than three methods have all data sets, those are left
+    out, one by one, without which most methods have all, down to three data sets.
     """
     measured = [row for row in rows if not math.isnan(numbers([row], metric)[0])]
     groups = grouped(measured, lambda row: (row["protocol"], row.get("tuning") or ""))
@@ -80,7 +87,7 @@ def rank_groups(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Rank
         places = Counter(method for _, method in {(row["dataset"], row["method"]) for row in group})
         by_dataset = grouped(map(newest, comparable(group)), lambda cells: cells[0]["dataset"])
         chosen = {
-            name: max(tables, key=lambda cells: sum(places[method] - 1 for method in _methods(cells)))
+            name: max(tables, key=lambda cells: (sum(places[m] - 1 for m in _methods(cells)), len(cells)))
             for name, tables in by_dataset.items()
         }
         kept = _kept(chosen)
@@ -137,7 +144,8 @@ def _ranks(group: RankGroup, metric: str) -> Table:
         note(notes, f"data sets without enough of these methods left out: {', '.join(group.left_out)}")
     if group.several:
         names = ", ".join(group.several)
-        note(notes, f"other tables of {names} are measured, too: the one whose methods are on most data sets counts")
+        text = f"other tables of {names} are measured, too: the one whose methods are on most data sets counts, then "
+        note(notes, text + "the one with most cells")
     return Table(title, header, rows, records, [*notes, *group.titles])
 
 

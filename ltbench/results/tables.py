@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ltbench.errors import UnknownName
 from ltbench.results.published import published_score
 from ltbench.results.record import Result
 from ltbench.results.render import Table, render
@@ -20,7 +21,6 @@ from ltbench.results.rows import (
     conditions,
     deviation,
     grouped,
-    measured,
     newest,
     numbers,
     selected,
@@ -128,12 +128,16 @@ def cards(
 ) -> str:
     """A card of every comparable group: `cost_card`, `gap_card` or `tail_card` of its newest cells.
 
-    also: other columns that the card needs. Raises UserError for a data set or protocol that no cell has, UnknownName
-    for such a column or format.
+    also: columns of the validation part that the card needs. Raises UserError for a data set or protocol that no cell
+    has, UnknownName for such a column or format.
     """
     rows = selected(results, dataset, protocol, metric, include_renamed)
-    for column in also:
-        measured(rows, column)
+    absent = [column for column in also if not any(isinstance(row.get(column), float) for row in rows)]
+    if rows and absent:
+        raise UnknownName(
+            f"none of these rows has {absent[0]}: costs, measures of synthetic images and rows of foreign predictions "
+            "have no validation part"
+        )
     found = [card(newest(group), metric) for group in comparable(rows)]
     return render([table for table in found if table], fmt)
 

@@ -72,7 +72,7 @@ def load_stable_diffusion(folder: str | None, prompts: Sequence[str], device: to
         raise DataError(
             f"skin-sdm needs the weights of Stable Diffusion in a local folder with {', '.join(PARTS)}, as diffusers' "
             f"StableDiffusionPipeline saves them; generator.weights is {folder!r}{lacks}; name it with --set "
-            "generator.weights=FOLDER, or use --set generator=skin-sdm-scratch, which needs none"
+            "generator.weights=FOLDER, or use the generator skin-sdm-scratch, which needs none"
         )
     try:
         from transformers import CLIPTextModel, CLIPTokenizer

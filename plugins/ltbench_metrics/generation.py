@@ -64,7 +64,7 @@ def _target_rates(record: GenerationRecord, warnings: list[str]) -> dict[str, An
     tail = np.isin(record.labels, np.argsort(counts, kind="stable")[:TAIL])
     unlabelled = bool((record.labels < 0).any())
     if record.judge is None or len(record.images) == 0 or unlabelled:
-        why = "no judge" if record.judge is None else "images without classes" if unlabelled else "empty pool"
+        why = "images without classes" if unlabelled else "no judge" if record.judge is None else "empty pool"
         warnings.append(f"target rates are undefined: {why}")
         return dict.fromkeys(
             ("target_rate", "target_rate_floor", "target_rate_tail", "target_rate_macro"), float("nan")
@@ -73,7 +73,7 @@ def _target_rates(record: GenerationRecord, warnings: list[str]) -> dict[str, An
     if right.mean() < HARDLY / record.num_classes:
         warnings.append(
             f"the synthetic images hardly show their class: the judge names it in {right.mean():.2f} of them, "
-            f"chance is {1 / record.num_classes:.2f}; look at samples.png, fit the generator longer or guide it more"
+            f"chance is {1 / record.num_classes:.2f}; look at them, fit the generator longer or guide it more"
         )
     classes = {c: float(right[record.labels == c].mean()) for c in np.unique(record.labels).tolist()}
     return {

@@ -145,6 +145,7 @@ def test_a_generator_wraps_another(cli, tmp_path, caplog):
         (["--generator", "real-copies", "--total", "-3"], "--total must be at least 1, got -3"),
         (["--generator", "real-copies", "--counts=-1,2,0,0,0,0,0,0,0,0"], "at least 0 and one above, got [-1, 2"),
         (["--generator", "real-copies", "--counts=0,0,0,0,0,0,0,0,0,0"], "at least 0 and one above"),
+        (["--generator", "ddpm", "--count", "1", "--set", "generator=real-copies"], "contradicts --generator ddpm"),
         (["--generator", "real-copies", "--count", "1", "--set", "loss=focal"], "--set loss changes nothing here"),
         (["--generator", "real-copies", "--count", "1", "--set", "sampler.n=1"], "--set sampler.n changes nothing"),
         (["--generator", "real-copie", "--count", "1"], "unknown generator 'real-copie'. Did you mean real-copies"),

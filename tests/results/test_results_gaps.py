@@ -62,7 +62,7 @@ def test_cells_behind_all_are_counted(tmp_path, cell, capsys):
 
 def test_a_metric_of_the_test_part_alone_is_refused(tmp_path, cell, capsys):
     cell("ce")
-    with pytest.raises(UnknownName, match=r"has the metric 'val\.generation\.n'"):
+    with pytest.raises(UnknownName, match=r"none of these rows has val\.generation\.n: .*no validation part"):
         cards(gap_card, load_results(tmp_path), "generation.n", also=["val.generation.n"])
     assert main(["leaderboard", "--gap", "--sort", "seconds", "--out", str(tmp_path)]) == 2
     assert "--gap does not go with --sort" in capsys.readouterr().err

@@ -257,6 +257,8 @@ def test_breast_recall_is_two_head_four_middle_two_tail_classes():
         ("--suite iois2024_table1", "--sort metric", False),
         ("--suite iois2024_table1", "--statistics", False),
         ("--suite iois2024_table1", "--metric mcc", False),
+        ("--suite iois2024_table1", "--methods ce", False),
+        ("--suite iois2024_table1", "--budget 10", False),
         ("--tail", "--metric macro_f1", False),
         ("--ranks", "--dataset digits-lt", False),
         ("--suite iois2024_table1", "--published", True),
