@@ -6,12 +6,13 @@ import traceback
 import warnings
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from ltbench.registry import Registry
 
 API_VERSION = 1
@@ -113,6 +114,8 @@ def _load(point: EntryPoint, manager: pluggy.PluginManager, registry: Registry) 
 @cache
 def plugins() -> Plugins:
     """Load every entry point of the group "ltbench" once; one broken plugin never stops the others."""
+    from importlib.metadata import entry_points  # a third of what a table of stored results would import
+
     from ltbench.registry import Registry
 
     manager = pluggy.PluginManager("ltbench")

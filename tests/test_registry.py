@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from importlib.metadata import EntryPoint
 from types import ModuleType
@@ -110,14 +111,12 @@ def with_plugins(monkeypatch):
     """Install modules as plugins beside the real ones; gives a function that loads them."""
 
     def load(**modules: ModuleType):
-        from importlib.metadata import entry_points
-
-        points = list(entry_points(group=ltbench.plugins.GROUP))
+        points = list(importlib.metadata.entry_points(group=ltbench.plugins.GROUP))
         for name, module in modules.items():
             if module is not None:
                 monkeypatch.setitem(sys.modules, name, module)
             points.append(EntryPoint(name, name, ltbench.plugins.GROUP))
-        monkeypatch.setattr(ltbench.plugins, "entry_points", lambda group: points)
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
         ltbench.plugins.plugins.cache_clear()
         return ltbench.plugins.plugins()
 

@@ -107,7 +107,8 @@ def _leaderboard(args: argparse.Namespace) -> int:
         wanted = suite_tables.columns(suite)
     card = next((view.card for name, view in VIEWS.items() if view.card and getattr(args, name)), "")
     also = [f"val.{metric}"] if args.gap else []
-    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *COSTS, *also])
+    costs = COSTS if args.costs or args.budget is not None else ()
+    rows: Sequence[Mapping[str, Any]] = load_rows(folder, [*wanted, *costs, *also])
     shared = {"include_renamed": args.all, "fmt": args.format}
     if args.methods:
         rows = chosen_methods(rows, args.methods)

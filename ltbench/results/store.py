@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,7 +41,8 @@ def load_rows(root: Path | str, columns: Sequence[str] | None = None) -> list[di
     root = Path(root)
     found = finished(root)
     index = Index(root) if len(found) >= LEAST else None
-    known = index.read(columns and {*KEYS, *columns}) if index else {}
+    with _uncollected():
+        known = index.read(columns and {*KEYS, *columns}) if index else {}
     if known and columns and not all(any(name in row for _, row in known.values()) for name in columns):
         return load_rows(root)
     rows, fresh = {}, {}
@@ -57,6 +60,18 @@ def load_rows(root: Path | str, columns: Sequence[str] | None = None) -> list[di
     for folder, row in rows.items():
         row["folder"] = below + folder if folder else str(root)
     return sorted(rows.values(), key=itemgetter(*KEYS))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which ten thousand rows would start again and again and none of them is for."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def load_results(root: Path | str) -> pd.DataFrame:

@@ -187,8 +187,9 @@ def aggregate(cells: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> dict[
     if len(by_split) > 1:
         record["split_seed"] = " ".join(map(word, sorted(by_split)))
     for name in shown:
-        mean = means.fmean(means.fmean(numbers(part, name)) for part in by_split.values())
-        record |= {f"{name}_mean": mean, f"{name}_sd": deviation(numbers(cells, name))}
+        values = numbers(cells, name)
+        parts = [values] if len(by_split) == 1 else [numbers(part, name) for part in by_split.values()]
+        record |= {f"{name}_mean": means.fmean(map(means.fmean, parts)), f"{name}_sd": deviation(values)}
     seconds = [value for value in numbers(cells, SECONDS) if not math.isnan(value)]
     record[SECONDS] = means.fmean(seconds) if seconds else math.nan
     record |= {"train_ratio": numbers(cells[:1], "train_ratio")[0]}
