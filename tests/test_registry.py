@@ -116,7 +116,9 @@ def with_plugins(monkeypatch):
             if module is not None:
                 monkeypatch.setitem(sys.modules, name, module)
             points.append(EntryPoint(name, name, ltbench.plugins.GROUP))
-        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+        real = importlib.metadata.entry_points
+        ours = lambda **of: points if of.get("group") == ltbench.plugins.GROUP else real(**of)  # noqa: E731
+        monkeypatch.setattr(importlib.metadata, "entry_points", ours)
         ltbench.plugins.plugins.cache_clear()
         return ltbench.plugins.plugins()
 

@@ -20,6 +20,7 @@ from ltbench.launch.local import Report, gather, open_context, say
 from ltbench.results.files import atomic_write, to_json
 
 MANIFEST = "manifest"
+MOST = 10_000_000  # images of one call
 UNFINISHED = ".unfinished"  # the folder below --out that holds the images until all are written
 
 
@@ -27,7 +28,7 @@ UNFINISHED = ".unfinished"  # the folder below --out that holds the images until
 class Counts:
     """What was asked: `count` of every class, `counts` as text "a,b,c", or `total` in the class mix; exactly one.
 
-    UserError for anything but one choice of whole numbers of at least 0, one of them above.
+    UserError for anything but one choice of whole numbers of at least 0, one of them above, 10 million in all.
     """
 
     count: int | None = None
@@ -42,12 +43,12 @@ class Counts:
             raise UserError(
                 f"how many images? give one of --count N (of every class), --counts A,B,C or --total N{got}"
             )
-        (option, value), *_ = named.items()
-        if isinstance(value, int):
-            if value < 1:
-                raise UserError(f"{option} must be at least 1, got {value}")
-        elif min(self._listed()) < 0 or sum(self._listed()) < 1:
-            raise UserError(f"the numbers of images must be at least 0 and one above, got {self._listed()}")
+        (option,) = named
+        numbers = self._listed() if option == "--counts" else [int(named[option] or 0)]
+        if option != "--counts" and numbers[0] < 1:
+            raise UserError(f"{option} must be at least 1, got {numbers[0]}")
+        if min(numbers) < 0 or not 0 < sum(numbers) <= MOST:
+            raise UserError(f"the numbers of images must be at least 0 and one above, {MOST:,} in all, got {numbers}")
 
     def _listed(self) -> list[int]:
         try:
@@ -59,7 +60,8 @@ class Counts:
         """Images of each class int64 (C,); UserError for another number of classes."""
         classes = len(train_counts)
         if self.counts is None:
-            return np.full(classes, self.count) if self.count else _shares(int(self.total or 0), train_counts)
+            every = np.full(classes, self.count or 0, dtype=np.int64)
+            return every if self.count else _shares(int(self.total or 0), train_counts)
         wanted = np.array(self._listed(), dtype=np.int64)
         if len(wanted) != classes:
             raise UserError(f"--counts names {len(wanted)} classes, the data set has {classes}; give one each")
@@ -89,8 +91,8 @@ def generate(
 
     if "generator" in (overrides or {}):
         raise UserError(f"--set generator contradicts --generator {generator}; name it there")
-    if out.is_file():
-        raise UserError(f"{out} is a file; name a new folder with --out")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is no folder; name a new one with --out")
     if out.exists() and any(path.name != UNFINISHED for path in out.iterdir()):
         raise UserError(f"{out} is not an empty folder; name a new one with --out, or remove it")
     _check_writable(out)

@@ -81,7 +81,8 @@ def gather(
     """
     idle = [key for key in overrides if isinstance(method, Mapping) and key.split(".")[0] in {*SLOTS} - {*method}]
     if idle:
-        raise UserError(f"--set {idle[0]} changes nothing here: no classifier of a method is trained; leave it out")
+        uses = ", ".join(["dataset", "protocol", *method])
+        raise UserError(f"--set {idle[0]} changes nothing here, where only {uses} are used; leave it out")
     draft, source = resolve(method, dataset, chosen_protocol(protocol, overrides, device), seed, overrides)
     data = load_data(source, draft.recipe, data_root)
     fields = draft.recipe["protocol"]

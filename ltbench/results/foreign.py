@@ -56,10 +56,10 @@ def matched(found: Foreign, ids: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         raise DataError(f"{name} holds {_some(unique[times > 1])} more than once; give each test image one row")
     missing, extra = np.setdiff1d(ids, unique), np.setdiff1d(unique, ids)
     if len(missing):
-        foreign = f", and holds {_some(extra)}, which are none of them" if len(extra) else ""
-        raise DataError(
-            f"{name} lacks {len(missing)} of the {n} test images: {_some(missing)}{foreign}; predict all of them"
-        )
+        fix = "predict all of them"
+        if len(extra):
+            fix = f"it holds {_some(extra)}; use the ids of the data set, or name the protocol whose split was used"
+        raise DataError(f"{name} lacks {len(missing)} of the {n} test images: {_some(missing)}; {fix}")
     if len(extra):
         raise DataError(
             f"{name} holds {len(extra)} images that are not in the test part: {_some(extra)}; "

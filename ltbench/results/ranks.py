@@ -70,7 +70,10 @@ def rank_table(
     kept = selected(results, None, protocol, metric, include_renamed)
     groups = list(rank_groups(kept, metric))
     if groups and all(len(group.scores(metric)[0]) < 2 for group in groups):
-        raise UserError(f"ranks need two methods that have {metric} on the same data sets; name more with --methods")
+        raise UserError(
+            f"ranks need two methods that have {metric} on the same data sets; run another, or count rows of "
+            "overridden options with --all"
+        )
     return render([_ranks(group, metric) for group in groups], fmt)
 
 

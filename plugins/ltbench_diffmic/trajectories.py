@@ -72,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     path = args.out or args.cell / "trajectories.png"
     try:
+        drawings.check(path)
         draw(*states_of(args.cell, args.data_root), path)
     except (LtbenchError, OSError) as error:
         print(f"trajectories: {error}", file=sys.stderr)

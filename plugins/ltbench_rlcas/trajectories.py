@@ -74,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     path = args.out or args.cell / "trajectories.png"
     try:
+        drawings.check(path)
         draw(args.cell, path)
     except (LtbenchError, OSError) as error:
         print(f"trajectories: {error}", file=sys.stderr)

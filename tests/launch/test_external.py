@@ -35,7 +35,7 @@ def test_rows_and_columns_are_brought_in_order(tmp_path):
 
 
 BAD = {
-    "another id": (GOOD.replace("x,0.2", "x.png,0.2"), "lacks 1 of the 3 test images: x, and holds x.png, which"),
+    "another id": (GOOD.replace("x,0.2", "x.png,0.2"), "test images: x; it holds x.png; use the ids"),
     "missing": (GOOD.replace("x,0.2,0.5,0.3\n", ""), "lacks 1 of the 3 test images: x"),
     "extra": (GOOD + "w,1,0,0\n", "1 images that are not in the test part: w"),
     "duplicate": (GOOD + "x,1,0,0\n", "holds x more than once"),

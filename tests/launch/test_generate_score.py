@@ -143,7 +143,10 @@ def test_a_generator_wraps_another(cli, tmp_path, caplog):
         (["--generator", "real-copies", "--count", "0"], "--count must be at least 1, got 0"),
         (["--generator", "real-copies", "--count", "-2"], "--count must be at least 1, got -2"),
         (["--generator", "real-copies", "--total", "-3"], "--total must be at least 1, got -3"),
-        (["--generator", "real-copies", "--counts=-1,2,0,0,0,0,0,0,0,0"], "at least 0 and one above, got [-1, 2"),
+        (
+            ["--generator", "real-copies", "--counts=-1,2,0,0,0,0,0,0,0,0"],
+            "at least 0 and one above, 10,000,000 in all, got [-1, 2",
+        ),
         (["--generator", "real-copies", "--counts=0,0,0,0,0,0,0,0,0,0"], "at least 0 and one above"),
         (["--generator", "ddpm", "--count", "1", "--set", "generator=real-copies"], "contradicts --generator ddpm"),
         (["--generator", "real-copies", "--count", "1", "--set", "loss=focal"], "--set loss changes nothing here"),
@@ -232,17 +235,32 @@ def test_a_fit_without_memory_says_so(cli, tmp_path, monkeypatch):
     assert "internal error" not in err and not (tmp_path / "out").exists()
 
 
-def test_numbers_that_make_no_sense_are_refused_before_anything_is_loaded(tmp_path):
-    for wanted in (
-        {},
-        {"count": 1, "total": 1},
-        {"count": 0},
-        {"counts": "1,x"},
-        {"counts": "0,0"},
-        {"counts": "-1,3"},
-    ):
-        with pytest.raises(UserError):
-            Counts(**wanted)
+@pytest.mark.parametrize(
+    ("wanted", "text"),
+    [
+        ({}, "how many images"),
+        ({"count": 1, "total": 1}, "not --count and --total"),
+        ({"count": 0}, "--count must be at least 1, got 0"),
+        ({"total": np.int64(-1)}, "--total must be at least 1, got -1"),
+        ({"counts": "1,x"}, "whole numbers such as 10,10,50, got '1,x'"),
+        ({"counts": "0,0"}, r"at least 0 and one above, 10,000,000 in all, got \[0, 0\]"),
+        ({"counts": "-1,3"}, "at least 0"),
+        ({"count": 2**63}, "10,000,000 in all"),
+        ({"counts": f"1,{2**70}"}, "10,000,000 in all"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_before_anything_is_loaded(wanted, text):
+    with pytest.raises(UserError, match=text):
+        Counts(**wanted)
+
+
+def test_what_is_no_folder_cannot_be_filled(cli, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", Path(os.devnull)):
+        wanted = ["--generator", "real-copies", "--dataset", "digits-lt", "--count", "1"]
+        status, _, err = cli("generate", *wanted, *SHORT, "--out", out)
+        assert status == 2 and f"{out} is no folder; name a new one with --out" in err
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_total_follows_the_class_mix():

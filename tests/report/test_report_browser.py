@@ -95,16 +95,19 @@ def test_two_thousand_rows_sort_and_filter_smoothly(chrome: Browser, store: Path
     sorting = timed.format("document.querySelectorAll('#cells-table thead button')[5].click();")
     typing = timed.format("""const box = document.querySelector('[data-filter]'); box.value = arguments[0];
                              box.dispatchEvent(new Event('input'));""")
-    times = {
-        "sort": [chrome.run(sorting) for _ in range(4)],
-        "filter": [chrome.run(typing, t) for t in ("focal", "f", "")],
-    }
+    least = timed.format("const body = document.querySelector('#cells-table tbody'); body.append(...body.rows);")
+    times: dict[str, list[float]] = {"least": [], "sort": [], "filter": []}
+    for text in ("focal", "f", "", "focal", ""):
+        times["least"].append(chrome.run(least))
+        times["sort"].append(chrome.run(sorting))
+        times["filter"].append(chrome.run(typing, text))
     print({name: [round(t) for t in found] for name, found in times.items()}, "ms")
     assert chrome.run(COUNT, "#cells-table") == 2000
     values = [float(v) for v in chrome.run(COLUMN, "#cells-table", 5)]
     way = chrome.run("return document.querySelectorAll('#cells-table thead th')[5].getAttribute('aria-sort')")
     assert way in ("ascending", "descending") and values == sorted(values, reverse=way == "descending")
-    assert min(times["sort"]) < 1000 and min(times["filter"]) < 1000  # a loaded machine; 0.1 s is usual
+    bound = 5 * min(times["least"])  # rows put back as they are; seconds on the clock would measure the machine
+    assert min(times["sort"]) < bound and min(times["filter"]) < bound
 
 
 def test_no_page_is_wider_than_a_phone(site: Path) -> None:

@@ -49,6 +49,16 @@ def test_the_standard_deviation_is_that_of_exact_arithmetic(values):
 
 def test_one_value_and_values_that_are_not_finite_have_no_deviation():
     assert all(map(math.isnan, map(deviation, ([1.0], [1.0, math.nan], [math.inf, 1.0, -math.inf]))))
+    assert deviation([1e300, -1e300]) == math.inf
+
+
+def test_a_method_without_untuned_rows_is_named(tmp_path, cell):
+    cell("ce", tuning=8)
+    cell("iois")
+    with pytest.raises(UserError, match="method 'ce' has no untuned result here; compare tuned rows with --tuned"):
+        comparison(tmp_path, "iois", "ce")
+    with pytest.raises(UserError, match="method 'iois' has no tuned result here; tune it first"):
+        comparison(tmp_path, "iois", "ce", tuned=True)
 
 
 def test_every_format(store):
