@@ -53,9 +53,8 @@ class DevicePolicy:
         return nullcontext()
 
     def place(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Move a module to the device, channels_last on CUDA."""
-        module = module.to(self.device)
-        return module.to(memory_format=torch.channels_last) if self.is_cuda else module
+        """Move a module to the device, channels_last: faster on GPUs and CPUs alike."""
+        return module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def synchronise(self) -> None:
         """Wait for the device, for honest clocks."""
