@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ltbench.errors import NonFinite
 from ltbench.interfaces import Context, Generator, Guide, ImagePool, ImageTable
-from ltbench.models.drawing import Streams, TrainingRows, asked_counts, draw_images, wanted_labels
+from ltbench.models.drawing import Streams, TrainingRows, asked_counts, at_once, draw_images, wanted_labels
 from ltbench.models.frames import Frame
 from ltbench.models.images import to_signed
 from ltbench.models.pretraining import pretrained
@@ -205,7 +205,8 @@ class AdversarialGenerator(Generator):
 
         shape = (self.channels, self.frame.drawn, self.frame.drawn)
         hint = f"as a collapsed generator draws them; {self.advice()}"
-        return draw_images(len(labels), shape, run, batch=self.options["sample_batch"], hint=hint)
+        batch = at_once(self.options["sample_batch"], shape, self.device)
+        return draw_images(len(labels), shape, run, batch=batch, hint=hint)
 
     def notes(self) -> dict[str, float]:
         """saturated: share of pixels at 0 or 255; dropped: images drawn again; stopped: 1 where training broke off.

@@ -13,6 +13,7 @@ from ltbench.models.images import to_uint8
 from ltbench.options import number
 
 REDRAWS = 2
+CPU_PIXELS = 2**15  # at once through a network: maps much larger are allocated anew, page by page, at every layer
 
 
 class Streams:
@@ -51,6 +52,11 @@ def asked_counts(counts: np.ndarray, num_classes: int) -> np.ndarray:
             "that is not wanted"
         )
     return found.astype(np.int64)
+
+
+def at_once(batch: int, shape: tuple[int, ...], device: torch.device) -> int:
+    """How many inputs of shape (c, h, w) to send through a network: the batch asked for, on a CPU what it does fast."""
+    return batch if device.type == "cuda" else max(1, min(batch, CPU_PIXELS // (shape[-2] * shape[-1])))
 
 
 def draw_images(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ltbench.errors import UserError
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
-from ltbench.models.drawing import Streams, asked_counts, draw_images, wanted_labels
+from ltbench.models.drawing import Streams, asked_counts, at_once, draw_images, wanted_labels
 from ltbench.models.images import resized
 from ltbench_diffusion.examples import Examples, learn
 from ltbench_diffusion.label_options import check_cfg
@@ -151,7 +151,7 @@ class LabelDiffusion(Generator):
             return make(self.noise(streams, rows, attempt), torch.as_tensor(labels[rows]).to(self.device))
 
         hint = f"at generator.cfg={self.options['cfg']:g}; fit longer (generator.train_steps)"
-        batch = self.options["sample_batch"]
+        batch = at_once(self.options["sample_batch"], self.shape, self.device)
         images, redrawn = draw_images(len(labels), self.image_shape(), run, batch=batch, hint=hint)
         saturated = float(np.isin(images, (0, 255)).mean()) if len(images) else 0.0
         self._notes = {"saturated": saturated, "dropped": float(redrawn)}

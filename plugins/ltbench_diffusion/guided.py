@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ltbench.errors import DataError, NonFinite
 from ltbench.interfaces import Context, Generator, Guide, ImageTable
-from ltbench.models.drawing import Streams, asked_counts, draw_images, wanted_labels
+from ltbench.models.drawing import Streams, asked_counts, at_once, draw_images, wanted_labels
 from ltbench.models.images import resized, to_signed
 from ltbench_diffusion import options
 from ltbench_diffusion.ddim import Guidance, ddim_scheduler, noise_from, sample_loop
@@ -152,8 +152,9 @@ class GuidedDDPM(Generator):
             return x
 
         hint = f"at generator.scale={self.guidance.scale}; lower it, or fit longer (generator.train_steps)"
+        batch = at_once(self.sample_batch, self.shape, self.device)
         try:
-            images, dropped = draw_images(len(labels), self.shape, reverse, batch=self.sample_batch, hint=hint)
+            images, dropped = draw_images(len(labels), self.shape, reverse, batch=batch, hint=hint)
         finally:
             self._check_zeroed(zeroed, labels)  # the better explanation where both apply
         saturated = float(np.isin(images, (0, 255)).mean()) if len(images) else 0.0

@@ -17,7 +17,7 @@ from torch import Tensor
 from ltbench.data.tables import digest
 from ltbench.errors import NonFinite
 from ltbench.interfaces import Context, Generator, Guide, ImagePool, ImageTable
-from ltbench.models.drawing import Streams, TrainingRows, asked_counts, draw_images, wanted_labels
+from ltbench.models.drawing import Streams, TrainingRows, asked_counts, at_once, draw_images, wanted_labels
 from ltbench_histodiffusion import options
 from ltbench_histodiffusion.phases import Setting, fit_guide, fit_unet, tune_decoder
 from ltbench_histodiffusion.sampling import guided, kept_steps
@@ -147,7 +147,8 @@ class HistoDiffusion(Generator):
 
         shape = (self.channels, self.size, self.size)
         hint = f"at generator.scale={self.options['scale']:g}; lower it, or fit longer (generator.train_steps)"
-        images, dropped = draw_images(len(labels), shape, run, batch=self.options["sample_batch"], hint=hint)
+        batch = at_once(self.options["sample_batch"], self.coder.shape, self.device)
+        images, dropped = draw_images(len(labels), shape, run, batch=batch, hint=hint)
         total = len(labels) * self.options["steps"]
         if self.zeroed > 0.01 * total:
             raise NonFinite(

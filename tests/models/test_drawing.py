@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ltbench.errors import DataError, LtbenchError, NonFinite, UserError
-from ltbench.models.drawing import Streams, TrainingRows, draw_images, wanted_labels
+from ltbench.models.drawing import Streams, TrainingRows, at_once, draw_images, wanted_labels
 from ltbench.models.images import resize_images, to_signed, to_uint8
 from ltbench.options import choice, number, whole, wholes
 
@@ -74,6 +74,14 @@ def test_the_batch_is_halved_where_memory_ends():
     with pytest.raises(LtbenchError, match="does not suffice to draw a single image"):
         draw_images(5, (1, 2, 2), never, batch=8, hint="")
     assert tries == [5, 2, 1]  # and not for ever
+
+
+@pytest.mark.parametrize(
+    ("device", "side", "batch", "expected"),
+    [("cpu", 64, 20, 8), ("cpu", 64, 5, 5), ("cpu", 8, 20, 20), ("cpu", 256, 20, 1), ("cuda", 256, 20, 20)],
+)
+def test_a_cpu_draws_few_large_images_at_once(device, side, batch, expected):
+    assert at_once(batch, (3, side, side), torch.device(device)) == expected  # 2^15 pixels on a CPU
 
 
 def test_images_are_the_same_after_memory_ended():
