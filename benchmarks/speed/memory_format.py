@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ltbench_diffusion.unet import build_unet
 from paired import interval, paired
 
 from ltbench.models.nets import build_backbone
@@ -29,15 +30,37 @@ CASES = [  # backbone, px, channels, batch: what the protocols use, and the crop
     ("resnet10t", 64, 3, 32),
     ("resnet18", 64, 3, 32),
     ("mobilenetv2_100", 64, 3, 32),
+    ("unet", 32, 3, 64),  # of tier `tiny`
 ]
 
 
+class TinyUNet(torch.nn.Module):
+    """The diffusion network of tier `tiny` at one time step, as a module of images (B, c, h, w) alone."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.net = build_unet(
+            size=size, channels=channels, widths=(32, 32, 64), blocks=1, attention=4, num_classes=6, dropout=0.0
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Output (B, c, h, w)."""
+        labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        output: torch.Tensor = self.net(x, labels + 500, class_labels=labels).sample
+        return output
+
+
+def build(name: str, channels: int, size: int) -> torch.nn.Module:
+    """A backbone, or the U-Net."""
+    return TinyUNet(channels, size) if name == "unet" else build_backbone(name, channels, size, "none", None)
+
+
 def measure(case: tuple[str, int, int, int], device: str, pairs: int) -> dict[str, dict[str, float]]:
-    """Ratios of training and of inference for one backbone."""
+    """Ratios of training and of inference for one network."""
     name, size, channels, batch = case
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
-    contiguous = build_backbone(name, channels, size, "none", None).to(device)
+    contiguous = build(name, channels, size).to(device)
     last = copy.deepcopy(contiguous).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.rand(batch, channels, size, size, device=device)
 
@@ -65,8 +88,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "memory_format.json")
+    parser.add_argument("--out", type=Path, help="default: results/memory_format_DEVICE.json")
     args = parser.parse_args()
+    out = args.out or HERE / "results" / f"memory_format_{args.device}.json"
     rows: list[dict[str, Any]] = []
     for threads in sorted({1, torch.get_num_threads()}) if args.device == "cpu" else [torch.get_num_threads()]:
         torch.set_num_threads(threads)
@@ -75,7 +99,7 @@ def main() -> None:
             rows.append(row | measure(case, args.device, args.pairs))
             print(json.dumps(rows[-1]), flush=True)
     facts = {"torch": torch.__version__, "machine": platform.machine(), "device": args.device, "pairs": args.pairs}
-    args.out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+    out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

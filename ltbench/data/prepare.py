@@ -147,7 +147,10 @@ def _alike(splits: Splits, dataset: Dataset, table: ImageTable) -> bool:
 def check_table(table: ImageTable, names: tuple[str, ...]) -> None:
     """DataError for labels outside -1..C-1, repeated ids, a class without images."""
     if len(names) < 2:
-        raise DataError(f"a data set needs at least 2 classes, got {len(names)}; set Dataset.classes")
+        raise DataError(
+            f"a data set needs at least 2 classes, got {len(names)}; add images of another class (a data set of your "
+            "own: name it in Dataset.classes)"
+        )
     odd = table.labels[(table.labels < -1) | (table.labels >= len(names))]
     if len(odd):
         raise DataError(

@@ -26,11 +26,11 @@ class CellGAN(AdversarialGenerator):
     train_batch; lr; ema, decay of the average, and ema_start, its first iteration; r1, weight of the penalty, and
     r1_every, iterations between its steps, whose weight is r1 r1_every; label_power, classes drawn as n_k^power (1 as
     they are, 0 balanced); hflip and vflip (None: as the protocol's augmentation); snapshot_kimg between snapshots (0:
-    keep the last) and snapshot_images drawn for each; sample_batch. Flaws of the public code, off: misaligned_crops,
-    feature crops up to 15 px beside the image crops they rebuild; stale_average, an average that starts from the
-    initial weights. Its R1 in every iteration is r1_every=1. pretrain: sources of images without labels (see
-    `Context.pool`) for a first training of pretrain_kimg (None: as kimg) without classes. Labels of made images follow
-    those of the real ones. A guide is ignored. Raises UserError for values out of range.
+    keep the last) and snapshot_images drawn for each; sample_batch (fewer on a CPU). Flaws of the public
+    code, off: misaligned_crops, feature crops up to 15 px beside the image crops they rebuild; stale_average, an
+    average that starts from the initial weights. Its R1 in every iteration is r1_every=1. pretrain: sources of images
+    without labels (see `Context.pool`) for a first training of pretrain_kimg (None: as kimg) without classes. Labels of
+    made images follow those of the real ones. A guide is ignored. Raises UserError for values out of range.
     """
 
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = options.TIERS

@@ -104,5 +104,8 @@ class Plan:
 def check_train_steps(steps: int) -> int:
     """T of at least 2; with fewer there is no chain to run."""
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 2:
-        raise UserError(f"classifier.train_steps must be a whole number of at least 2, got {steps!r}; paper: 1000")
+        raise UserError(
+            f"classifier.train_steps must be a whole number of at least 2, got {steps!r}; for example "
+            "--set classifier.train_steps=1000, as in the paper"
+        )
     return steps

@@ -23,7 +23,9 @@ def build_guide(options: Options, context: Context, channels: int) -> DualGuide:
     path = getattr(context, "weights_path", None)
     crop = crop_of(options, size)
     if not 0 < crop <= size:
-        raise UserError(f"classifier.crop must lie in 1..{size}, the image size, got {crop}")
+        raise UserError(
+            f"classifier.crop must lie in 1..{size}, the image size, got {crop}; --set classifier.crop={size // 2}"
+        )
     trunk = build_trunk(protocol["backbone"], channels, size, options.map_stride, protocol["weights"], path)
     check_room(options, protocol["backbone"], channels, size, shape_of(trunk, channels, size)[2:])
     small = "small_resnet" if crop < RESNET_FROM else protocol["backbone"]

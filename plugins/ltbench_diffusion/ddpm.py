@@ -36,8 +36,9 @@ class DDPM(LabelDiffusion):
     at most max_size); widths, blocks, attention (largest map in px with self-attention) and dropout of the U-Net;
     train_steps, train_batch, lr, warmup in steps, ema; flip (None: as the protocol augments); unet_path, a trained
     network. Of sampling: sampler "ddim" (with eta), "dpm++" or "ddpm" (ancestral); spacing "linspace", "trailing",
-    "logsnr" or "karras"; steps; cfg, the guidance weight (1: none); clip of x0 at [-1, 1]; sample_batch.
-    Raises UserError for values out of range, DataError for a class without an image, NonFinite where it diverges.
+    "logsnr" or "karras"; steps; cfg, the guidance weight (1: none); clip of x0 at [-1, 1]; sample_batch
+    (fewer on a CPU). Raises UserError for values out of range, DataError for a class without an image, NonFinite where
+    it diverges.
     """
 
     version = 1

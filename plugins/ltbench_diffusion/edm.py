@@ -30,8 +30,8 @@ class EDM(LabelDiffusion):
     of the U-Net; train_steps, train_batch, lr, warmup in steps, ema; flip (None: as the protocol augments); unet_path,
     a trained network. Of sampling with Heun's method: steps (2 steps - 1 evaluations); sigma_min, sigma_max, rho; cfg,
     the guidance weight (1: none), applied for sigma in cfg_interval (None: everywhere; Kynkaanniemi et al. 2024);
-    sample_batch. Raises UserError for values out of range, DataError for a class without an image, NonFinite where it
-    diverges.
+    sample_batch (fewer on a CPU). Raises UserError for values out of range, DataError for a class without an image,
+    NonFinite where it diverges.
     """
 
     version = 1

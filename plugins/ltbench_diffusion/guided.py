@@ -34,8 +34,8 @@ class GuidedDDPM(Generator):
     and attention (largest map in px with self-attention) of the U-Net; prediction, what it predicts ("epsilon",
     "v_prediction" or "auto", by size); train_steps, train_batch, lr, ema; unet_path, a trained U-Net. Of sampling:
     guide "current" (the classifier in training), "reference" (one trained beforehand) or "none"; scale, guidance_input,
-    guidance_form, clamp_guided_x0, guidance_start and guidance_stop as in `ddim.Guidance`; steps, eta; sample_batch.
-    Raises UserError for values out of range.
+    guidance_form, clamp_guided_x0, guidance_start and guidance_stop as in `ddim.Guidance`; steps, eta; sample_batch
+    (fewer on a CPU). Raises UserError for values out of range.
     """
 
     version = 2

@@ -33,7 +33,7 @@ class HistoDiffusion(Generator):
     `AutoencoderOptions`. widths, blocks and attention of the U-Net; prediction, loss, schedule, train_steps,
     train_batch, lr, ema of its training. guide_*: the latent classifier; its classes are drawn with P ~ n^label_power.
     decoder_steps, decoder_batch, decoder_lr, ce_weight: the tuning. Sampling: sampler, form ("score" or "mean_shift"),
-    scale, eta, steps, sample_batch. Raises UserError for values out of range.
+    scale, eta, steps, sample_batch (fewer on a CPU). Raises UserError for values out of range.
     """
 
     version = 2  # 1: pixels kept the noise of the first level, five grey levels of it

@@ -126,8 +126,14 @@ def sketches_of(images: np.ndarray, side: int, edges: Edges, context: Context) -
         x = resized(images[rows], (side, side)).permute(0, 2, 3, 1).numpy()
         found = np.asarray(edges.run(x))
         if found.shape != x.shape[:3]:
-            raise DataError(f"edges {edges.facts['edges']!r} gave sketches {found.shape} for images {x.shape[:3]}")
+            raise DataError(
+                f"edges {edges.facts['edges']!r} gave sketches {found.shape} for images {x.shape[:3]}; "
+                "it must keep their size, or --set generator.edges=sobel"
+            )
         if not ((found >= 0) & (found <= 1)).all():
-            raise DataError(f"edges {edges.facts['edges']!r} gave values outside [0, 1]; use another extractor")
+            raise DataError(
+                f"edges {edges.facts['edges']!r} gave values outside [0, 1]: {found.min():g} to {found.max():g}; "
+                "scale them, or --set generator.edges=sobel"
+            )
         made.values[rows, 0] = torch.from_numpy(np.rint(found * 255).astype(np.uint8))
     return made.values

@@ -96,9 +96,10 @@ class RLCAS(WrappingSampler):
     def plan(self, view: EpochView, feedback: Feedback, rng: np.random.Generator) -> list[EpochPlan]:
         cap = CAP * view.batch_size
         if self.state.sum() > cap:
+            bound = f" --set sampler.low={cap // view.num_classes}" if self.low > cap // view.num_classes else ""
             raise UserError(
                 f"{self.state.sum()} synthetic images a batch of {view.batch_size} real ones are more than {CAP} times "
-                f"as many; lower the start: --set sampler.start={cap // view.num_classes}"
+                f"as many; lower the start: --set sampler.start={cap // view.num_classes}{bound}"
             )
         self.probs = self._probs(view.num_classes, rng)
         self.actions = sampled(self.probs, self.k, rng)
@@ -109,7 +110,7 @@ class RLCAS(WrappingSampler):
             if not len(members[c]):
                 raise DataError(
                     f"class {c} has no synthetic image, and the agents ask for {self.proposed[:, c].max()} a batch; "
-                    "use a generator that makes some (--set generator=real-copies), or a larger sampler.pool"
+                    "use a generator that makes images of every class: --set generator=real-copies"
                 )
         seeds = rng.integers(2**63, size=self.k)
         if self.order == "shared":

@@ -20,7 +20,10 @@ def sketch_loss(predicted: Tensor, target: Tensor, abar: Tensor) -> Tensor:
     Features of a very noisy image say little, hence the weight. ContractError for sketches of another size.
     """
     if predicted.shape != target.shape:
-        raise ContractError(f"sketches have shape {tuple(target.shape)}, predicted are {tuple(predicted.shape)}")
+        raise ContractError(
+            f"sketches have shape {tuple(target.shape)}, predicted are {tuple(predicted.shape)}; "
+            "draw them at the size of the images that are learned"
+        )
     return ((predicted - target).abs().flatten(1).mean(1) * abar.sqrt()).mean()
 
 

@@ -41,8 +41,8 @@ class StyleGAN2(AdversarialGenerator):
     training of pretrain_kimg (None: as kimg) without classes, after which ema_ramp is off and ada_kimg, where it is
     None, at most 100; freeze_d, layers of the discriminator, from the image on, that keep its weights. Of sampling:
     truncation psi, for the first truncation_cutoff layers (None: all), towards the mean w of the class or the global
-    one (truncation_centre); noise "random", "const" or "none"; sample_batch. A guide is ignored. Raises UserError for
-    values out of range.
+    one (truncation_centre); noise "random", "const" or "none"; sample_batch (fewer on a CPU). A guide is ignored.
+    Raises UserError for values out of range.
     """
 
     TIERS: ClassVar[Mapping[str, Mapping[str, Any]]] = options.TIERS

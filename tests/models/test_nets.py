@@ -72,6 +72,12 @@ def context(backbone: str, size: int, channels: int = 3, **protocol):
     )
 
 
+def test_networks_lie_channels_last_on_every_device() -> None:
+    net = DevicePolicy.choose("cpu", "float32").place(torch.nn.Conv2d(3, 4, 3))
+    assert net.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not net.weight.is_contiguous()
+
+
 def one_batch(table: ImageTable, rows) -> Batch:
     x = torch.tensor(table.images[rows]).permute(0, 3, 1, 2).float() / 255
     labels = torch.tensor(table.labels[rows])

@@ -119,6 +119,25 @@ def test_wrong_numbers_of_images(name: str, spec: Any, tmp_path: Path) -> None:
     assert images.shape[0] == len(labels) == 0 and images.shape[3] == 3
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "real-copies"])
+def test_a_cpu_draws_no_more_at_once_than_it_does_fast(
+    name: str, spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, asked = fitted(tmp_path, spec(name)), []
+
+    def noted(n: int, shape: Any, run: Any, *, batch: int, hint: str) -> Any:
+        asked.append(batch)
+        return drawing.draw_images(n, shape, run, batch=batch, hint=hint)
+
+    for module in DRAWERS:
+        monkeypatch.setattr(f"{module}.draw_images", noted)
+    draw(generator)
+    before = len(asked)
+    monkeypatch.setattr(drawing, "CPU_PIXELS", 1)
+    draw(generator)
+    assert min(asked[:before]) > 1 and set(asked[before:]) == {1}
+
+
 @pytest.mark.parametrize(
     ("name", "given"),
     [*((name, {}) for name in NAMES if name != "real-copies"), ("guided-ddpm", {"eta": 1.0}), ("ddpm", {"cfg": 2.0})],

@@ -177,7 +177,7 @@ def test_a_picture_of_a_finished_cell(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_core_names_no_part_of_it() -> None:
     for path in Path(ltbench.__file__).parent.rglob("*.py"):
         text = path.read_text(encoding="utf-8").lower()
-        assert not any(name in text for name in ("rl-cas", "rlcas", "synclass", "mixed-batches")), path
+        assert not any(name in text for name in ("rl-cas", "rlcas", "synclass", "mixed-batches", "diffmic")), path
 
 
 SHORT = {"epochs": 2, "protocol.max_train": 80}

@@ -191,13 +191,15 @@ def test_rewards_need_every_class_in_validation() -> None:
 
 
 def test_a_class_without_synthetic_images_is_named() -> None:
-    with pytest.raises(DataError, match=r"class 2 has no synthetic image.*the agents ask for \d a batch"):
+    with pytest.raises(DataError, match=r"class 2 has no synthetic image.*ask for \d a batch.*generator=real-copies"):
         plans(build(low=1), view(pool=(5, 5, 0)))
 
 
 def test_too_many_synthetic_images_a_batch() -> None:
     with pytest.raises(UserError, match=r"36 synthetic images a batch of 8 real ones.*sampler\.start=10"):
         plans(build(start=12))
+    with pytest.raises(UserError, match=r"--set sampler\.start=10 --set sampler\.low=10$"):
+        plans(build(low=11, start=12))
 
 
 def test_a_base_that_tries_several_plans_itself() -> None:
