@@ -66,6 +66,7 @@ def test_the_linear_table() -> None:
         assert table[t] == pytest.approx(value, abs=6e-9)
     assert Plan.of("truncated", 60, table).sigma[0] == pytest.approx(0.20108648, abs=6e-9)
     assert table[999] == pytest.approx(4.03583e-5, abs=6e-11)
+    assert table[999] ** 0.5 == pytest.approx(0.00635282, abs=6e-9)
     for t, values in {
         59: (0.03091380, 0.96907982, 0.00000638, 1.23663e-3),
         999: (0.00012835, 0.98994868, 0.00992297, 0.01999998),

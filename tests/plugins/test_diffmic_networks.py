@@ -81,6 +81,7 @@ def test_gated_attention() -> None:
         attention.score.weight.copy_(torch.tensor([[1.0, 0]]))
     _, weights = attention(torch.eye(2)[None])
     np.testing.assert_allclose(weights[0].detach(), (0.6357, 0.3643), atol=5e-5)
+    assert float(weights[0, 0].log() - weights[0, 1].log()) == pytest.approx(0.55677, abs=5e-6)  # scores .55677 and 0
 
 
 @pytest.mark.parametrize(
